@@ -1,0 +1,28 @@
+default_scope = 'mmreid_text'
+
+# 'val': the best epoch is chosen on validation identities; 'paper-val': on 10% of the training identities of every
+# benchmark; 'test-selected': on the test splits, one best epoch per benchmark, as the published repositories do.
+protocol = 'val'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mean/R1', rule='greater'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    dataset_epoch=dict(type='DatasetEpochHook'),
+    pretrained_weights=dict(type='PretrainedWeightsHook'))
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+visualizer = dict(
+    type='Visualizer',
+    vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
+log_processor = dict(by_epoch=True)
+log_level = 'INFO'
+randomness = dict(seed=0)
+load_from = None
+resume = False

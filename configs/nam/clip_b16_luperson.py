@@ -1,0 +1,10 @@
+# NAM on 1.0 M images x 4 captions, batch 64 x 8 GPUs: Tan et al., CVPR 2024, Tables 3 to 5.
+_base_ = [
+    '../_base_/models/clip_b16.py',
+    '../_base_/datasets/luperson_mllm.py',
+    '../_base_/datasets/direct_transfer.py',
+    '../_base_/schedules/adam_30e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(token_noise=dict(type='PatchSimilarityNoise', layer=10))
+custom_hooks = [dict(type='NoiseAwareMaskingHook', p=0.15)]

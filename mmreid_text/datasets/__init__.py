@@ -1,0 +1,24 @@
+"""Datasets: one file per published format, thin over the caption table."""
+
+from mmreid_text.datasets import transforms
+from mmreid_text.datasets.caption_table import CaptionTable, write_caption_table
+from mmreid_text.datasets.concat_dataset import ConcatDataset
+from mmreid_text.datasets.cuhk_pedes import CUHKPEDES
+from mmreid_text.datasets.icfg_pedes import ICFGPEDES
+from mmreid_text.datasets.luperson_mllm import LUPersonMLLM
+from mmreid_text.datasets.procedural_pedestrians import ProceduralPedestrians
+from mmreid_text.datasets.rstpreid import RSTPReid
+from mmreid_text.datasets.text_reid_dataset import TextReIDDataset
+
+__all__ = [
+    "CUHKPEDES",
+    "ICFGPEDES",
+    "CaptionTable",
+    "ConcatDataset",
+    "LUPersonMLLM",
+    "ProceduralPedestrians",
+    "RSTPReid",
+    "TextReIDDataset",
+    "transforms",
+    "write_caption_table",
+]

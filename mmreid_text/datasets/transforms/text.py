@@ -1,0 +1,46 @@
+"""Transforms of captions."""
+
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+
+from mmreid_text.datasets.transforms.tokenizer import get_tokenizer
+from mmreid_text.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class Tokenize(BaseTransform):
+    """Turn a sample's caption, or all its captions, into CLIP token ids.
+
+    **Required keys:** ``caption`` (one string) or ``captions`` (a list of n strings).
+
+    **Added keys:** ``text``, int64 (max_length,) for ``caption`` and int64 (n, max_length) for ``captions``:
+    SOT 49406, the tokens, EOT 49407, zeros. A longer caption is cut and keeps EOT.
+
+    Args:
+        max_length: Ids per caption, the text encoder's ``context_length`` at most.
+
+    Raises:
+        KeyError: The sample has neither key.
+
+    Config::
+
+        dict(type='Tokenize', max_length=77)
+    """
+
+    def __init__(self, max_length: int = 77) -> None:
+        if max_length < 2:
+            raise ValueError(f"Tokenize(max_length={max_length}) leaves no room for SOT and EOT: give at least 2.")
+        self.max_length = max_length
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if "captions" in results:
+            results["text"] = get_tokenizer()(results["captions"], self.max_length)
+        elif "caption" in results:
+            results["text"] = get_tokenizer()([results["caption"]], self.max_length)[0]
+        else:
+            raise KeyError(f"Tokenize needs 'caption' or 'captions'; the sample has {sorted(results)}.")
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(max_length={self.max_length})"

@@ -1,0 +1,1 @@
+"""Training: hooks, optimiser wrappers, process groups, configs."""

@@ -1,0 +1,80 @@
+"""Process groups on CPU and GPU hosts, and gathers whose gradients are exact."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return all_gather(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # (W * B, ...)
+        grad = grad.contiguous()
+        dist.all_reduce(grad)
+        return grad.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def world_size() -> int:
+    """Number of processes in the group, 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def all_gather(x: torch.Tensor) -> torch.Tensor:
+    """Concatenate a tensor of every rank, in rank order, without gradient.
+
+    Args:
+        x: (B, ...), the same shape on all ranks.
+
+    Returns:
+        (W * B, ...), or ``x`` itself where there is one process.
+    """
+    if world_size() == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)
+
+
+def all_gather_with_grad(x: torch.Tensor) -> torch.Tensor:
+    """Concatenate a tensor of every rank, in rank order; gradients flow back to the rank that owns each row.
+
+    Meant for losses that every rank computes over the whole batch: backward sums the ranks' equal gradients and
+    DistributedDataParallel averages them, so parameters receive just the gradient of one process on the whole batch.
+
+    Args:
+        x: (B, ...), the same shape on all ranks.
+
+    Returns:
+        (W * B, ...), or ``x`` itself where there is one process.
+    """
+    return x if world_size() == 1 else _AllGather.apply(x)
+
+
+def prepare_distributed(cfg: Config, launcher: str) -> None:
+    """Make a config run under ``torchrun`` on a host without GPU.
+
+    mmengine's own start-up asks for a GPU driver and hands a device id to DistributedDataParallel; with gloo
+    initialised first and ``device_ids=None`` neither happens. On GPU hosts nothing changes.
+
+    Args:
+        cfg: Config; ``model_wrapper_cfg`` is set in place.
+        launcher: ``none``, ``pytorch`` or ``slurm``.
+    """
+    if launcher == "none" or torch.cuda.is_available():
+        return
+    if not dist.is_initialized():
+        if launcher == "slurm":
+            raise RuntimeError("launcher 'slurm' needs GPUs; on CPU nodes start torchrun with --launcher pytorch")
+        dist.init_process_group("gloo")
+    wrapper = cfg.get("model_wrapper_cfg") or dict(
+        type="MMDistributedDataParallel",
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    wrapper.update(device_ids=None)
+    cfg.model_wrapper_cfg = wrapper

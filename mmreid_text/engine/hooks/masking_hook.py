@@ -1,0 +1,78 @@
+"""Hooks that write ``masked_text`` into the collated batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmreid_text.datasets.transforms.masking import draw_masked_text
+from mmreid_text.models.token_noise.patch_similarity import real_tokens
+from mmreid_text.registry import HOOKS
+
+
+class MaskingHook(Hook):
+    """Draws ``masked_text`` before every iteration; how probable each token is, a child says.
+
+    Args:
+        p: Average share of masked tokens, in [0, 1].
+        force_one: See :func:`~mmreid_text.datasets.transforms.masking.draw_masked_text`.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self, p: float = 0.15, force_one: bool = False) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: p must lie in [0, 1], got {p}")
+        self.p = p
+        self.force_one = force_one
+
+    def probability(self, text: torch.Tensor, caption_id: np.ndarray) -> torch.Tensor:
+        """Masking probability float (B, N) of text int64 (B, N)."""
+        raise NotImplementedError
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Add ``masked_text`` int64 (B, N) to the batch, in memory of its own."""
+        assert data_batch is not None
+        text = data_batch["text"]
+        caption_id = data_batch["caption_id"].numpy()
+        masked = draw_masked_text(
+            text.numpy(),
+            self.probability(text, caption_id).numpy(),
+            caption_id,
+            seed=runner.seed,
+            epoch=runner.epoch,
+            force_one=self.force_one,
+        )
+        tensor = torch.from_numpy(masked)
+        data_batch["masked_text"] = tensor.pin_memory() if text.is_pinned() else tensor
+
+
+@HOOKS.register_module()
+class UniformMaskingHook(MaskingHook):
+    """Masks every real token with the same probability: the EM baseline of Tan et al., CVPR 2024, Table 2 and Fig. 4.
+
+    Args:
+        p: Probability of each token between SOT and EOT, in [0, 1].
+        force_one: Mask position 1 of a caption in which no token was drawn.
+
+    Use in configs::
+
+        custom_hooks = [dict(type='UniformMaskingHook', p=0.15)]
+    """
+
+    def probability(self, text: torch.Tensor, caption_id: np.ndarray) -> torch.Tensor:
+        """``p`` at real tokens, else 0."""
+        return real_tokens(text) * self.p
+
+
+def training_set(runner: Runner) -> Sequence:
+    """The data set whose length and ``fingerprint`` a per-caption table follows."""
+    dataset = runner.train_dataloader.dataset
+    if not hasattr(dataset, "fingerprint"):
+        raise TypeError(
+            f"train_dataloader.dataset is {type(dataset).__name__}, which has no `fingerprint` of its captions; "
+            "use a TextReIDDataset, or mmreid_text's ConcatDataset of several."
+        )
+    return dataset

@@ -1,0 +1,159 @@
+"""One row of token noise per caption, shared by the ranks of a node and kept beside checkpoints."""
+
+import json
+import os
+import socket
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from mmreid_text.engine.distributed import world_size
+
+SCALE = 255 / 2  # uint8 over r in [0, 2]
+EXCHANGE_BYTES = 64 << 20
+
+
+class NoiseTable:
+    """Noise r of every token of every caption, uint8 over [0, 2], mapped from one file per node.
+
+    A row that was never written is all zeros; as the masking probability only depends on differences within a
+    caption, that is the uniform start of the paper. The file is unlinked as soon as all ranks of the node have mapped
+    it, so nothing is left behind whenever a process dies. It stands in ``TMPDIR``; 4 M captions take 308 MB there.
+
+    Args:
+        num_captions: Rows.
+        fingerprint: Of the data set whose ``caption_id`` indexes the rows.
+        length: Token positions per caption, SOT included.
+    """
+
+    def __init__(self, num_captions: int, fingerprint: str, length: int = 77) -> None:
+        self.fingerprint = fingerprint
+        self._one_node = True
+        self.rows = self._map((num_captions, length))  # uint8 (C, N)
+        self._seen: list[np.ndarray] = []
+
+    def _map(self, shape: tuple[int, int]) -> np.ndarray:
+        if world_size() == 1:
+            with tempfile.TemporaryFile() as file:
+                file.truncate(max(1, shape[0] * shape[1]))
+                return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+        token = [uuid.uuid4().hex]
+        dist.broadcast_object_list(token, src=0)
+        place = f"{socket.gethostname()}_{os.environ.get('GROUP_RANK', 0)}"
+        places: list[str] = [""] * world_size()
+        dist.all_gather_object(places, place)
+        self._one_node = len(set(places)) == 1
+        self._leader = places.index(place) == dist.get_rank()
+        path = Path(tempfile.gettempdir()) / f"mmreid_text_noise_{token[0]}_{place}"
+        if self._leader:
+            with path.open("wb") as file:
+                file.truncate(max(1, shape[0] * shape[1]))
+        dist.barrier()
+        rows = np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
+        dist.barrier()
+        if self._leader:
+            path.unlink()
+        return rows
+
+    def read(self, caption_id: np.ndarray, length: int) -> torch.Tensor:
+        """Noise r float32 (B, length) in [0, 2] of the captions, caption_id int64 (B,)."""
+        return torch.from_numpy(self.rows[caption_id, :length]) / SCALE
+
+    @staticmethod
+    def quantise(r: torch.Tensor) -> torch.Tensor:
+        """uint8 (B, N) of noise r float (B, N) in [0, 2], on r's device."""
+        return (r * SCALE).round_().clamp_(0, 255).to(torch.uint8)
+
+    def write(self, caption_id: np.ndarray, noise: np.ndarray) -> None:
+        """Store quantised noise uint8 (B, N) for caption_id int64 (B,); positions from N on are left as they are."""
+        self.rows[caption_id, : noise.shape[1]] = noise
+        if not self._one_node:
+            self._seen.append(caption_id)
+
+    def merge(self) -> None:
+        """Make what any rank wrote visible to every rank: a barrier, and between nodes an exchange of rows.
+
+        Rows travel in chunks, so that the memory does not grow with the table. All ranks must call this.
+        """
+        if world_size() == 1:
+            return
+        if not self._one_node:
+            seen = np.concatenate(self._seen) if self._seen else np.empty(0, np.int64)
+            self._seen.clear()
+            for ids, rows in self._exchange(seen):
+                if self._leader:
+                    self.rows[ids] = rows
+        dist.barrier()
+
+    def _exchange(self, seen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        width = self.rows.shape[1]
+        size = max(1, EXCHANGE_BYTES // (width * world_size()))
+        device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+        chunks = torch.tensor([-(-len(seen) // size)], device=device)
+        dist.all_reduce(chunks, op=dist.ReduceOp.MAX)
+        for i in range(int(chunks)):
+            part = seen[i * size : (i + 1) * size]
+            ids = torch.full((size,), -1, dtype=torch.int64)
+            rows = torch.zeros((size, width), dtype=torch.uint8)
+            ids[: len(part)] = torch.from_numpy(part)
+            rows[: len(part)] = torch.from_numpy(self.rows[part])
+            all_ids = [torch.empty_like(ids, device=device) for _ in range(world_size())]
+            all_rows = [torch.empty_like(rows, device=device) for _ in range(world_size())]
+            dist.all_gather(all_ids, ids.to(device))
+            dist.all_gather(all_rows, rows.to(device))
+            for rank_ids, rank_rows in zip(all_ids, all_rows):
+                valid = (rank_ids >= 0).cpu().numpy()
+                yield rank_ids.cpu().numpy()[valid], rank_rows.cpu().numpy()[valid]
+
+    def save(self, path: Path, epoch: int) -> None:
+        """Write the table and its stamp beside a checkpoint, atomically and streaming.
+
+        Args:
+            path: ``.npz`` file with members ``noise`` uint8 (C, N) and ``stamp``, a JSON string.
+            epoch: Finished epochs.
+        """
+        stamp = json.dumps({"epoch": epoch, "fingerprint": self.fingerprint})
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        with zipfile.ZipFile(beside, "w") as archive:
+            for name, array in (("noise", np.asarray(self.rows)), ("stamp", np.array(stamp))):
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        os.replace(beside, path)
+
+    def load(self, path: Path, epoch: int) -> None:
+        """Restore the table that was written beside a checkpoint; all ranks must call this.
+
+        Raises:
+            FileNotFoundError: There is no table at ``path``.
+            ValueError: The table belongs to other data or to another epoch.
+        """
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: the noise table of this checkpoint is missing, so masking cannot go on where it was. "
+                "Copy it beside the checkpoint, or start anew with load_from instead of resume."
+            )
+        noise, stamp = load_noise_table(path)
+        if stamp["fingerprint"] != self.fingerprint or noise.shape != self.rows.shape:
+            raise ValueError(
+                f"{path}: this noise table was made from other data (fingerprint {stamp['fingerprint'][:12]}, "
+                f"shape {noise.shape}; the training set has {self.fingerprint[:12]}, {self.rows.shape}). "
+                "Resume with the data of the first run, or start anew with load_from instead of resume."
+            )
+        if stamp["epoch"] != epoch:
+            raise ValueError(f"{path}: the table is of epoch {stamp['epoch']}, the checkpoint of epoch {epoch}.")
+        if world_size() == 1 or self._leader:
+            self.rows[:] = noise
+        if world_size() > 1:
+            dist.barrier()
+
+
+def load_noise_table(path: Path) -> tuple[np.ndarray, dict]:
+    """Noise uint8 (C, N) over r in [0, 2], and the stamp {epoch, fingerprint}, of a saved table."""
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["noise"], json.loads(str(archive["stamp"]))

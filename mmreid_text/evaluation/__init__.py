@@ -1,0 +1,17 @@
+"""Evaluation: ranking metrics, the runner's metric, result files and the report on token noise."""
+
+from mmreid_text.evaluation.metrics import ReIDMetric
+from mmreid_text.evaluation.noise_report import masking_by_word_class, roc_auc
+from mmreid_text.evaluation.ranking import rank, rank_queries, top_k
+from mmreid_text.evaluation.results import format_table, write_results
+
+__all__ = [
+    "ReIDMetric",
+    "format_table",
+    "masking_by_word_class",
+    "rank",
+    "rank_queries",
+    "roc_auc",
+    "top_k",
+    "write_results",
+]

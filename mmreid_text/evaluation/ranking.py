@@ -1,0 +1,297 @@
+"""Ranking metrics of retrieval without a full sort: cosine similarity, cumulative matching, mAP and mINP.
+
+Only the ranks of the positives are needed, and a positive's rank follows from how many scores of its row are higher.
+So each block of queries costs one matrix product and, per positive, one count over its row; where a row has many
+positives, one sort of its *values* (several times faster than an argsort) and a binary search per positive instead.
+Memory is bounded by one block whatever the size of the gallery.
+
+**Ties** rank in gallery order: an item's rank is 1 + the number of gallery items that score strictly higher + the
+number of equally scored items that stand before it in the gallery. Equal gallery features always tie.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+Array: TypeAlias = np.ndarray | torch.Tensor
+
+BLOCK_BYTES = 24 * 2**20  # of scores, their sorted copy and the positives' index arrays, for one block of queries
+_POSITIVE_BYTES = 128  # of index arrays per positive, at most
+
+
+def rank(query: Array, gallery: Array, query_pid: Array, gallery_pid: Array) -> dict[str, float]:
+    """Rank-k accuracies, mAP and mINP of a retrieval run.
+
+    Args:
+        query: Features (Q, D) of any float dtype; L2-normalised here, compared in float32.
+        gallery: Features (G, D). Where both are CUDA tensors, the work stays on their device.
+        query_pid: Identities (Q,), integers.
+        gallery_pid: Identities (G,), integers.
+
+    Returns:
+        ``R1``, ``R5``, ``R10`` (share of queries whose first positive ranks within k), ``mAP`` (average precision: mean
+        precision at the ranks of all positives) and ``mINP`` (number of positives / rank of the last one; Ye et al.,
+        2021), each the mean over the queries in percent.
+
+    Raises:
+        ValueError: A query has no positive in the gallery, shapes disagree, or a feature is not finite.
+
+    >>> rank(np.eye(3), np.eye(3), np.arange(3), np.arange(3))["R1"]
+    100.0
+    """
+    scores = rank_queries(query, gallery, query_pid, gallery_pid)
+    metrics = {f"R{k}": scores["first_rank"] <= k for k in (1, 5, 10)} | {"mAP": scores["ap"], "mINP": scores["inp"]}
+    return {name: 100.0 * float(values.mean()) for name, values in metrics.items()}
+
+
+def rank_queries(query: Array, gallery: Array, query_pid: Array, gallery_pid: Array) -> dict[str, np.ndarray]:
+    """The same as :func:`rank`, per query.
+
+    Returns:
+        ``first_rank`` int64 (Q,), from 1; ``ap`` and ``inp`` float64 (Q,) in (0, 1].
+    """
+    positives = _Positives(query_pid, gallery_pid)
+    if not len(positives.counts) == len(query) or not positives.num_gallery == len(gallery):
+        raise ValueError(
+            f"features and identities differ in number: query {len(query)} and {len(positives.counts)}, "
+            f"gallery {len(gallery)} and {positives.num_gallery}"
+        )
+    out = {
+        "first_rank": np.empty(len(query), dtype=np.int64),
+        "ap": np.empty(len(query), dtype=np.float64),
+        "inp": np.empty(len(query), dtype=np.float64),
+    }
+    # Sorting a row costs about as much as counting for this many of its positives; the sort's speed varies by CPU.
+    counting = int(positives.counts.sum()) <= len(query) * (4 + len(gallery) / 1000)
+    row_bytes = (4 if counting else 8) * len(gallery) + _POSITIVE_BYTES * int(positives.counts.max())
+    for block, scores in _score_blocks(query, gallery, row_bytes):
+        counts = positives.counts[block]
+        row, column = positives.of(block)
+        if isinstance(scores, torch.Tensor):
+            ranks = _ranks_on_device(scores, row, column)
+        else:
+            ranks = (_ranks_by_counting if counting else _ranks_by_sorting)(scores, row, column)
+        # Sorting row * (G + 1) + rank orders each query's ranks and leaves the queries in place.
+        base = row * (len(gallery) + 1)
+        ranks += base
+        ranks.sort()
+        ranks -= base
+        start = np.cumsum(counts) - counts
+        hit = np.arange(1, len(ranks) + 1) - np.repeat(start, counts)
+        out["first_rank"][block] = ranks[start]
+        out["ap"][block] = np.add.reduceat(hit / ranks, start) / counts
+        out["inp"][block] = counts / ranks[start + counts - 1]
+    return out
+
+
+def top_k(query: Array, gallery: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best ``k`` gallery items of every query, by the same tie rule.
+
+    Args:
+        query: Features (Q, D), as in :func:`rank`.
+        gallery: Features (G, D).
+        k: Items to return, at least 1; fewer where the gallery is smaller.
+
+    Returns:
+        Gallery rows int64 (Q, min(k, G)), best first, and their cosine similarities float32 of the same shape.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    k = min(k, len(gallery))
+    rows = np.empty((len(query), k), dtype=np.int64)
+    values = np.empty((len(query), k), dtype=np.float32)
+    for block, scores in _score_blocks(query, gallery, 24 * len(gallery)):
+        if isinstance(scores, np.ndarray):
+            threshold = np.partition(scores, -k, axis=1)[:, -k]
+            for i, line in enumerate(scores, start=block.start):
+                candidates = np.flatnonzero(line >= threshold[i - block.start])
+                rows[i] = candidates[np.argsort(-line[candidates], kind="stable")[:k]]
+                values[i] = line[rows[i]]
+        else:
+            order = torch.sort(scores, dim=1, descending=True, stable=True)
+            rows[block] = order.indices[:, :k].cpu().numpy()
+            values[block] = order.values[:, :k].cpu().numpy()
+    return rows, values
+
+
+class _Positives:
+    """Gallery rows of the same identity, for every query; held as ranges over the sorted gallery."""
+
+    def __init__(self, query_pid: Array, gallery_pid: Array) -> None:
+        query_pid, gallery_pid = _host(query_pid), _host(gallery_pid)
+        self.num_gallery = len(gallery_pid)
+        self._order = np.argsort(gallery_pid, kind="stable")
+        ordered = gallery_pid[self._order]
+        self._low = np.searchsorted(ordered, query_pid, side="left")
+        self.counts = np.searchsorted(ordered, query_pid, side="right") - self._low
+        if not len(query_pid):
+            raise ValueError("there is no query to rank")
+        missing = np.flatnonzero(self.counts == 0)
+        if len(missing):
+            raise ValueError(
+                f"{len(missing)} of {len(query_pid)} queries have no positive in the gallery of {len(gallery_pid)}; "
+                f"the first is query {missing[0]} with pid {query_pid[missing[0]]}. A query needs a gallery "
+                "item of its identity: check the split and the identities of both sides"
+            )
+
+    def of(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Rows within the block and gallery columns of its positives, int64 (n,), by row."""
+        counts = self.counts[block]
+        row = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return row, self._order[np.repeat(self._low[block], counts) + within]
+
+
+def _ranks_by_sorting(scores: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Ranks int64 (n,) of the cells (row, column) of ``scores`` (B, G), from 1."""
+    num_gallery = scores.shape[1]
+    value = scores[row, column]
+    ordered = scores.copy()
+    ordered.sort(axis=1)
+    flat = ordered.reshape(-1)
+    above = _binary_search(flat, value, row, num_gallery, np.less_equal)
+    ranks = (row + 1) * num_gallery - above + 1
+    tied = np.flatnonzero(above - _binary_search(flat, value, row, num_gallery, np.less) > 1)
+    ranks[tied] = _ranks_by_counting(scores, row[tied], column[tied])
+    return ranks
+
+
+def _ranks_by_counting(scores: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """The same by the tie rule as it stands, one pass over the row per positive."""
+    ranks = np.empty(len(row), dtype=np.int64)
+    before = np.empty(scores.shape[1], dtype=bool)
+    for i, (r, c) in enumerate(zip(row.tolist(), column.tolist())):
+        line = scores[r]
+        value = line[c]
+        np.greater_equal(line[:c], value, out=before[:c])
+        np.greater(line[c:], value, out=before[c:])
+        ranks[i] = 1 + np.count_nonzero(before)
+    return ranks
+
+
+def _binary_search(
+    flat: np.ndarray, value: np.ndarray, row: np.ndarray, width: int, before: Callable[..., np.ndarray]
+) -> np.ndarray:
+    """First position int64 (n,) in each value's own ascending row of ``flat`` that is not ``before`` the value."""
+    low, high = row * width, (row + 1) * width
+    for _ in range(width.bit_length()):
+        middle = (low + high) >> 1
+        # A finished search stays where it is; its middle may stand one past the end.
+        go = before(flat.take(middle, mode="clip"), value) & (low < high)
+        low = np.where(go, middle + 1, low)
+        high = np.where(go, high, middle)
+    return low
+
+
+def _ranks_on_device(scores: torch.Tensor, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """The same on a device, where counting beats sorting at any number of positives."""
+    num_gallery = scores.shape[1]
+    order = torch.arange(num_gallery, device=scores.device)
+    ranks = []
+    step = max(1, BLOCK_BYTES // (8 * num_gallery))
+    for start in range(0, len(row), step):
+        rows = torch.from_numpy(row[start : start + step]).to(scores.device)
+        columns = torch.from_numpy(column[start : start + step]).to(scores.device)[:, None]
+        lines = scores[rows]  # (n, G)
+        value = lines.gather(1, columns)
+        ranks.append(1 + ((lines > value) | ((lines == value) & (order < columns))).sum(dim=1))
+    return torch.cat(ranks).cpu().numpy()
+
+
+def _score_blocks(query: Array, gallery: Array, row_bytes: int) -> Iterator[tuple[slice, Array]]:
+    """Blocks of queries and their cosine similarities float32 (B, G), in one buffer that the next block overwrites."""
+    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"features must be (Q, D) and (G, D), got {tuple(query.shape)} and {tuple(gallery.shape)}")
+    if not len(gallery):
+        raise ValueError("the gallery is empty")
+    size = min(len(query), max(1, BLOCK_BYTES // row_bytes))
+    if isinstance(query, torch.Tensor) and isinstance(gallery, torch.Tensor) and query.is_cuda and gallery.is_cuda:
+        return _score_blocks_torch(query, gallery, size)
+    return _score_blocks_numpy(query, gallery, size)
+
+
+def _score_blocks_numpy(query: Array, gallery: Array, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    gallery = _normalise_numpy(gallery, "gallery")
+    copies, originals = _copies(gallery)
+    buffer = np.empty((size, len(gallery)), dtype=np.float32)
+    for start in range(0, len(query), size):
+        block = slice(start, min(start + size, len(query)))
+        scores = buffer[: block.stop - start]
+        np.matmul(_normalise_numpy(query[block], "query", start), gallery.T, out=scores)
+        if len(copies):  # a matrix product may round the same sum differently at its edges
+            scores[:, copies] = scores[:, originals]
+        yield block, scores
+
+
+def _score_blocks_torch(query: torch.Tensor, gallery: torch.Tensor, size: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    gallery = _normalise_torch(gallery, "gallery")
+    copies, originals = (torch.from_numpy(rows).to(gallery.device) for rows in _copies(gallery))
+    buffer = gallery.new_empty(size, len(gallery))
+    for start in range(0, len(query), size):
+        block = slice(start, min(start + size, len(query)))
+        scores = buffer[: block.stop - start]
+        with _full_precision():
+            torch.mm(_normalise_torch(query[block], "query", start), gallery.T, out=scores)
+        if len(copies):
+            scores[:, copies] = scores[:, originals]
+        yield block, scores
+
+
+def _copies(gallery: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that repeat an earlier row bit for bit, and those earlier rows; int64 (n,) each."""
+    lines = _host(gallery)
+    _, inverse, counts = np.unique(lines[:, 0], return_inverse=True, return_counts=True)
+    seen: dict[bytes, int] = {}
+    first = np.arange(len(lines))
+    for i in np.flatnonzero(counts[inverse] > 1).tolist():  # only a row whose first value repeats can be a copy
+        first[i] = seen.setdefault(blake2b(lines[i], digest_size=16).digest(), i)
+    copies = np.flatnonzero(first != np.arange(len(first)))
+    return copies, first[copies]
+
+
+def _normalise_numpy(features: Array, name: str, start: int = 0) -> np.ndarray:
+    """Contiguous float32 (n, D) of unit length; a zero row stays zero."""
+    out = _host(features).astype(np.float32, order="C")
+    norm = np.sqrt(np.einsum("nd,nd->n", out, out))
+    if not np.isfinite(norm).all():
+        raise _not_finite(name, start + int(np.flatnonzero(~np.isfinite(norm))[0]))
+    out /= np.maximum(norm, np.finfo(np.float32).tiny)[:, None]
+    out += 0.0  # -0.0 becomes 0.0, so that equal rows are equal bit for bit
+    return out
+
+
+def _normalise_torch(features: torch.Tensor, name: str, start: int = 0) -> torch.Tensor:
+    out = features.detach().float()
+    norm = out.norm(dim=1, keepdim=True)
+    if not norm.isfinite().all():
+        raise _not_finite(name, start + int((~norm.isfinite()).flatten().nonzero()[0]))
+    return out / norm.clamp_min(torch.finfo(torch.float32).tiny) + 0.0
+
+
+def _not_finite(name: str, row: int) -> ValueError:
+    return ValueError(
+        f"{name} feature {row} is not finite or overflows float32 when squared: check the checkpoint and the mixed "
+        "precision that made it"
+    )
+
+
+def _host(array: Array) -> np.ndarray:
+    if not isinstance(array, torch.Tensor):
+        return np.asarray(array)
+    array = array.detach().cpu()
+    return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """float32 products without TF32, whatever training chose: TF32 rounds similarities to three digits."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

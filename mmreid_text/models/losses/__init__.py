@@ -1,0 +1,6 @@
+"""Losses over pairs of image and text features: each a pure function and a thin module."""
+
+from mmreid_text.models.losses.itc_loss import ITCLoss, itc_loss
+from mmreid_text.models.losses.sdm_loss import SDMLoss, sdm_loss
+
+__all__ = ["ITCLoss", "SDMLoss", "itc_loss", "sdm_loss"]

@@ -1,0 +1,211 @@
+"""Two encoders, one joint space."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+
+from mmreid_text.models.checkpoints import load_into
+from mmreid_text.registry import MODELS
+
+
+@MODELS.register_module()
+class DualEncoder(BaseModel):
+    """Image encoder and text encoder, trained by losses over pairs of their features.
+
+    With ``token_noise`` every training step also measures how badly each token of the *unmasked* captions fits its
+    image (Tan et al., CVPR 2024, section 3.2): without gradient, no deeper than the layer it needs, and with the image
+    tokens of the same forward pass. Hooks find it as ``last_noise``, float32 (B, N), detached.
+
+    Args:
+        image_encoder: Config of the image encoder, such as ``CLIPVisionEncoder``.
+        text_encoder: Config of the text encoder, such as ``CLIPTextEncoder``.
+        losses: Configs of losses ``(image_feats (B, D), text_feats (B, D), pid (B,)) -> scalar``, of different types.
+            ``SDMLoss`` is logged as ``loss_sdm``.
+        token_noise: Config of an estimator with ``layer`` that maps (text tokens, image tokens) to (B, N).
+        data_preprocessor: Config. Default: ``ReIDDataPreprocessor`` with CLIP's mean and deviation.
+        init_cfg: ``dict(type='CLIPPretrained', checkpoint=<file, folder or Hugging Face name>)`` loads CLIP weights,
+            see :func:`mmreid_text.models.checkpoints.load_clip`; other configs go to mmengine.
+
+    Raises:
+        ValueError: The encoders' joint spaces differ in size, ``token_noise.layer`` is deeper than an encoder, or two
+            losses share a name.
+
+    Config::
+
+        model = dict(
+            type='DualEncoder',
+            image_encoder=dict(
+                type='CLIPVisionEncoder', width=768, depth=12, heads=12, patch_size=16, embed_dim=512,
+                img_size=(384, 128)),
+            text_encoder=dict(type='CLIPTextEncoder', width=512, depth=12, heads=8, embed_dim=512),
+            losses=[dict(type='SDMLoss', tau=0.02)],
+            token_noise=dict(type='PatchSimilarityNoise', layer=10),
+            init_cfg=dict(type='CLIPPretrained', checkpoint='openai/clip-vit-base-patch16'))
+    """
+
+    def __init__(
+        self,
+        image_encoder: dict[str, Any],
+        text_encoder: dict[str, Any],
+        losses: Sequence[dict[str, Any]] = (),
+        token_noise: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        checkpoint: str | None = None
+        if init_cfg is not None and init_cfg.get("type") == "CLIPPretrained":
+            checkpoint = init_cfg.get("checkpoint")
+            if not checkpoint:
+                raise ValueError(f"init_cfg={dict(init_cfg)} names no checkpoint: give a file, a folder or a hub name.")
+            init_cfg = None  # mmengine would apply it before the children's own initialisation
+        super().__init__(
+            data_preprocessor=MODELS.build(data_preprocessor or {"type": "mmreid_text.ReIDDataPreprocessor"}),
+            init_cfg=init_cfg,
+        )
+        self.pretrained = checkpoint
+        self.image_encoder = MODELS.build(image_encoder)
+        self.text_encoder = MODELS.build(text_encoder)
+        self.losses = nn.ModuleDict()
+        for cfg in losses:
+            loss = MODELS.build(cfg)
+            name = type(loss).__name__.removesuffix("Loss").lower()
+            if name in self.losses:
+                raise ValueError(f"losses name {type(loss).__name__} twice: each type of loss can stand once.")
+            self.losses[name] = loss
+        self.token_noise = MODELS.build(token_noise) if token_noise else None
+        self.last_noise: torch.Tensor | None = None
+        self._check()
+
+    def _check(self) -> None:
+        image, text = self.image_encoder, self.text_encoder
+        if image.embed_dim != text.embed_dim:
+            raise ValueError(
+                f"image_encoder.embed_dim={image.embed_dim} and text_encoder.embed_dim={text.embed_dim} differ: "
+                "images and captions meet in one joint space."
+            )
+        depth = min(image.depth, text.depth)
+        if self.token_noise is not None and self.token_noise.layer > depth:
+            raise ValueError(f"token_noise.layer={self.token_noise.layer} is deeper than an encoder of {depth} blocks.")
+
+    def init_weights(self) -> None:
+        """Initialise once, then load the CLIP weights that ``init_cfg`` names; later calls change nothing.
+
+        mmengine calls this when training starts, and its initialisation of children overwrites what was loaded before.
+        """
+        if self.is_init:
+            return
+        super().init_weights()
+        if self.pretrained is not None:
+            load_into(self, self.pretrained)
+
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        """Image features (B, D), before L2 normalisation, of normalised float pixels (B, 3, H, W)."""
+        return self.image_encoder(image)
+
+    def encode_text(self, text: torch.Tensor) -> torch.Tensor:
+        """Text features (B, D), before L2 normalisation, of int64 ids (B, N)."""
+        return self.text_encoder(text)
+
+    def token_features(
+        self, image: torch.Tensor, text: torch.Tensor, layer: int = 10
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image tokens (B, 1 + M, D) and text tokens (B, N, D) after ``layer`` blocks, in the joint space.
+
+        Both go through the encoder's final norm and projection; deeper blocks are not computed.
+        """
+        (image_hidden,) = self.image_encoder.hidden_states(image, [layer])
+        return self.image_encoder.project(image_hidden), self._text_tokens(text, layer)
+
+    def _text_tokens(self, text: torch.Tensor, layer: int) -> torch.Tensor:
+        (hidden,) = self.text_encoder.hidden_states(text, [layer])
+        return self.text_encoder.project(hidden)
+
+    def forward(self, image: torch.Tensor, text: torch.Tensor, mode: str = "tensor", **ids: Any) -> Any:
+        """Run on a batch of the data preprocessor.
+
+        Args:
+            image: float32 (B, 3, H, W), normalised pixels.
+            text: int64 (B, N); in mode ``predict`` (sum of captions, N).
+            mode: ``tensor`` returns image and text features, ``loss`` the dict of losses, ``predict`` the list of
+                results.
+            ids: What :meth:`loss` and :meth:`predict` need; the rest of the batch is ignored.
+        """
+        if mode == "tensor":
+            return self.encode_image(image), self.encode_text(text)
+        if mode == "loss":
+            return self.loss(image, text, **ids)
+        if mode == "predict":
+            return self.predict(image, text, **ids)
+        raise ValueError(f"mode={mode!r} is none of 'tensor', 'loss', 'predict'.")
+
+    def loss(
+        self,
+        image: torch.Tensor,
+        text: torch.Tensor,
+        pid: torch.Tensor,
+        masked_text: torch.Tensor | None = None,
+        **_: Any,
+    ) -> dict[str, torch.Tensor]:
+        """Losses of a batch of pairs, ``{'loss_<name>': scalar}``; renews ``last_noise`` when there is token_noise.
+
+        Args:
+            image: float32 (B, 3, H, W), normalised pixels.
+            text: int64 (B, N), the captions as written.
+            pid: int64 (B,), identities.
+            masked_text: int64 (B, N), what the losses read in place of ``text``.
+        """
+        encoder = self.image_encoder
+        layers = [encoder.depth] if self.token_noise is None else [self.token_noise.layer, encoder.depth]
+        hidden = encoder.hidden_states(image, layers)
+        image_feats = encoder.pool(hidden[-1])
+        text_feats = self.encode_text(text if masked_text is None else masked_text)
+        losses = {f"loss_{name}": loss(image_feats, text_feats, pid) for name, loss in self.losses.items()}
+        if self.token_noise is not None:
+            # After the passes with gradient: autocast reuses its casts of weights, and would reuse gradientless ones.
+            with torch.no_grad():
+                image_tokens = encoder.project(hidden[0])
+                text_tokens = self._text_tokens(text, self.token_noise.layer)
+                self.last_noise = self.token_noise(text_tokens, image_tokens).float()
+        return losses
+
+    @torch.no_grad()
+    def predict(
+        self,
+        image: torch.Tensor,
+        text: torch.Tensor,
+        num_captions: Sequence[int],
+        pid: torch.Tensor,
+        image_id: torch.Tensor,
+        dataset: Sequence[str],
+        **_: Any,
+    ) -> list[dict[str, Any]]:
+        """Features of images and of all their captions, one dict per image.
+
+        Args:
+            image: float32 (B, 3, H, W), normalised pixels.
+            text: int64 (sum of num_captions, N), the captions of image 0 first.
+            num_captions: B numbers of captions.
+            pid: int64 (B,).
+            image_id: int64 (B,).
+            dataset: B names.
+
+        Returns:
+            B dicts: ``dataset`` str, ``pid`` and ``image_id`` int, ``image_feat`` float32 (D,) and ``text_feats``
+            float32 (n, D), before L2 normalisation, on the CPU in memory of their own.
+        """
+        image_feats = self.encode_image(image).float().cpu()
+        text_feats = self.encode_text(text).float().cpu().split(list(num_captions))
+        rows = zip(dataset, image_feats, text_feats, pid.tolist(), image_id.tolist(), strict=True)
+        return [
+            {
+                "dataset": name,
+                "image_feat": image.clone(),
+                "text_feats": texts.clone(),
+                "pid": person,
+                "image_id": number,
+            }
+            for name, image, texts, person, number in rows
+        ]

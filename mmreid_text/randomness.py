@@ -1,0 +1,43 @@
+"""Random numbers as a pure function of (seed, epoch, id, stream): the same whatever the rank, worker or resume."""
+
+import zlib
+
+import numpy as np
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele, Lea and Flood, 2014) on uint64, wrapping."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def uniform(seed: int, epoch: int, ids: np.ndarray, stream: str, n: int) -> np.ndarray:
+    """Draw ``n`` uniform numbers for every id from a counter-based hash.
+
+    mmengine saves no state of random generators and its workers repeat or lose theirs, so every augmentation
+    and every masking draw comes from here instead.
+
+    Args:
+        seed: Seed of the experiment, any integer.
+        epoch: Epoch, from 0.
+        ids: int64 (B,), stable ids such as ``caption_id``.
+        stream: Name of the purpose; streams are independent of each other.
+        n: Numbers per id.
+
+    Returns:
+        float64 (B, n) in [0, 1), with 53 random bits.
+
+    >>> uniform(0, 3, np.array([7]), "RandomFlip", 2).shape
+    (1, 2)
+    """
+    with np.errstate(over="ignore"):
+        key = np.array([seed % 2**64, epoch, zlib.crc32(stream.encode())], dtype=np.uint64)
+        state = np.zeros(1, dtype=np.uint64)
+        for word in key:
+            state = _mix(state + word + _GOLDEN)
+        rows = _mix(state + np.asarray(ids).astype(np.uint64) * _GOLDEN)  # (B,)
+        cells = _mix(rows[:, None] + (np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN)[None, :])  # (B, n)
+    return (cells >> np.uint64(11)) * 2.0**-53

@@ -1,0 +1,36 @@
+"""Registries of mmreid_text: children of mmengine's under the scope ``mmreid_text``.
+
+Our parts register in the first six; configs name them by ``type``. The others hold nothing of ours: they stand here
+because mmengine warns about every root registry that the default scope lacks, then falls back to its own.
+"""
+
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    # mmengine imports a registry's locations on first use; with none it would warn, so the others name this module.
+    places = [f"mmreid_text.{place}" for place in locations] or [__name__]
+    return Registry(parent.name, parent=parent, scope="mmreid_text", locations=places)
+
+
+DATASETS = _child(root.DATASETS, "datasets")
+TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms")
+MODELS = _child(root.MODELS, "models")
+METRICS = _child(root.METRICS, "evaluation")
+HOOKS = _child(root.HOOKS, "engine.hooks")
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim_wrapper")
+
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
+EVALUATOR = _child(root.EVALUATOR)
+FUNCTIONS = _child(root.FUNCTIONS)
+LOG_PROCESSORS = _child(root.LOG_PROCESSORS)
+LOOPS = _child(root.LOOPS)
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
+OPTIMIZERS = _child(root.OPTIMIZERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
+RUNNERS = _child(root.RUNNERS)
+VISBACKENDS = _child(root.VISBACKENDS)
+VISUALIZERS = _child(root.VISUALIZERS)
+WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS)

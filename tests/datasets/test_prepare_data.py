@@ -1,0 +1,136 @@
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmreid_text.datasets import CaptionTable, LUPersonMLLM
+
+TOOL = Path(__file__).parents[2] / "tools/prepare_data.py"
+pytestmark = pytest.mark.filterwarnings("ignore::mmreid_text.datasets.published.DataWarning")
+
+
+@pytest.fixture
+def prepare(monkeypatch):
+    """The tool's main function, called with command-line arguments in this process."""
+    spec = importlib.util.spec_from_file_location("prepare_data", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "prepare_data", module)  # its processes look the function up by name
+    spec.loader.exec_module(module)
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["prepare_data.py", *map(str, args)])
+        return module.main()
+
+    call.module = module
+    return call
+
+
+def test_every_format_becomes_a_table(prepare, cuhk_root, icfg_root, rstp_root, luperson_root, tmp_path, capsys):
+    roots = {
+        "cuhk_pedes": cuhk_root / "CUHK-PEDES",
+        "icfg_pedes": icfg_root / "ICFG-PEDES",
+        "rstpreid": rstp_root / "RSTPReid",
+        "luperson_mllm": luperson_root / "LUPerson-MLLM",
+    }
+    for name, captions in {"cuhk_pedes": 48, "icfg_pedes": 24, "rstpreid": 120, "luperson_mllm": 128}.items():
+        out = tmp_path / f"{name}.arrow"
+        assert prepare(name, roots[name], "--out", out) == 0
+        assert len(CaptionTable.open(out)) == captions
+        printed = capsys.readouterr()
+        assert f"{captions} captions" in printed.out
+        assert "published: " in printed.out
+        assert "captions/s" in printed.err  # rate; tqdm shows the ETA beside it
+        state = out.stat()
+        assert prepare(name, roots[name], "--out", out) == 0
+        assert "complete and matches" in capsys.readouterr().out
+        assert out.stat().st_mtime_ns == state.st_mtime_ns
+    assert sorted(p.name for p in tmp_path.glob("*.arrow*")) == [f"{name}.arrow" for name in sorted(roots)]
+
+
+def test_changed_files_are_prepared_anew(prepare, luperson_root, tmp_path, capsys):
+    root, out = luperson_root / "LUPerson-MLLM", tmp_path / "t.arrow"
+    prepare("luperson_mllm", root, "--out", out)
+    (root / "images/000000_0.jpg").unlink()
+    assert prepare("luperson_mllm", root, "--out", out) == 0
+    assert "made from other files" in capsys.readouterr().out
+    assert LUPersonMLLM(root, table=out).num_images == 31
+
+
+def test_errors_end_with_one_line(prepare, cuhk_root, rstp_root, tmp_path, capsys):
+    out = tmp_path / "t.arrow"
+    assert prepare("cuhk_pedes", tmp_path / "nowhere", "--out", out) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: CUHK-PEDES: the data folder")
+    assert error.count("\n") == 1
+    assert prepare("cuhk_pedes", cuhk_root / "CUHK-PEDES", "--out", out) == 0
+    assert prepare("rstpreid", rstp_root / "RSTPReid", "--out", out) == 2
+    assert "t.arrow is the table of 'cuhk_pedes'; choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_check_images_names_unreadable_files(jobs, prepare, cuhk_root, tmp_path, capsys):
+    root, out = cuhk_root / "CUHK-PEDES", tmp_path / "t.arrow"
+    cut = root / "imgs/cam_a/0000_0.jpg"
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    check = ("cuhk_pedes", root, "--out", out, "--check-images", "--jobs", jobs)
+    assert prepare(*check) == 1
+    printed = capsys.readouterr()
+    assert "unreadable: cam_a/0000_0.jpg: image file is truncated" in printed.out
+    assert "24 images checked, 1 unreadable" in printed.out
+    assert "24/24" in printed.err
+    cut.write_bytes(whole)
+    assert prepare(*check) == 0
+    assert "24 images checked, 0 unreadable" in capsys.readouterr().out
+
+
+def test_check_images_goes_on_where_it_stopped(prepare, rstp_root, tmp_path, monkeypatch, capsys):
+    root, out = rstp_root / "RSTPReid", tmp_path / "t.arrow"
+    monkeypatch.setattr(prepare.module, "CHECK_BLOCK", 10)
+    real, calls = prepare.module.read_image, []
+
+    def stops_at_35(path):
+        calls.append(path)
+        if len(calls) == 35:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(prepare.module, "read_image", stops_at_35)
+    check = ("rstpreid", root, "--out", out, "--check-images", "--jobs", "1")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(*check)
+    assert json.loads((tmp_path / "t.arrow.check.json").read_text())["checked"] == 30
+    assert prepare(*check) == 0
+    assert len(calls) == 35 + 30
+    assert len(set(calls)) == 60
+    assert "60 images checked, 0 unreadable" in capsys.readouterr().out
+
+
+def test_killed_while_writing_leaves_nothing_half(prepare, luperson_root, tmp_path, capsys):
+    root, out = luperson_root / "LUPerson-MLLM", tmp_path / "t.arrow"
+    names = [f"{i:06d}.jpg" for i in range(15_000)]
+    for name in names:
+        (root / "images" / name).touch()
+    for source in luperson_sources(root):
+        source.write_text(json.dumps({f"/x/{name}": "A caption of some length. " * 8 for name in names}))
+    command = [sys.executable, str(TOOL), "luperson_mllm", str(root), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "t.arrow.body").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not out.exists()
+    assert prepare(*command[2:]) == 0
+    assert "60,000 captions" in capsys.readouterr().out
+    assert [name for name in os.listdir(tmp_path) if name.startswith("t.arrow")] == ["t.arrow"]
+    assert len(CaptionTable.open(out)) == 60_000
+
+
+def luperson_sources(root):
+    return sorted((root / "captions").glob("*.json"))

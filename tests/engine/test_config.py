@@ -1,0 +1,131 @@
+"""Configs: unknown names refused, protocols spread, every file builds."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.optim import LinearLR  # noqa: F401  (registers mmengine's schedulers)
+from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+
+from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, load_config
+from mmreid_text.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if "_base_" not in p.parts)
+FLAGSHIP = str(ROOT / "configs/nam/clip_b16_luperson.py")
+
+
+def write(tmp_path, body):
+    (tmp_path / "child.py").write_text(f"_base_ = ['{FLAGSHIP}']\n{body}\n")
+    return str(tmp_path / "child.py")
+
+
+def test_misspelt_top_level_key_names_the_nearest(tmp_path):
+    with pytest.raises(KeyError, match=r"unknown top-level key 'train_dataloder'.*'train_dataloader'"):
+        load_config(write(tmp_path, "train_dataloder = dict(batch_size=2)"))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("train_dataloder.batch_size", "'train_dataloader'"),
+        ("model.image_encoder.widht", "'width'"),
+        ("train_dataloader.dataset.num_image", "'num_images'"),
+        ("custom_hooks.3.p", "no index of a list of 1"),
+        ("train_cfg.max_epochs.x", "is a value"),
+    ],
+)
+def test_option_that_names_nothing_is_refused(option, message):
+    with pytest.raises(KeyError, match=message):
+        load_config(FLAGSHIP, {option: 1})
+
+
+def test_options_reach_keys_lists_and_unset_arguments():
+    cfg = load_config(
+        FLAGSHIP,
+        {"train_dataloader.batch_size": 2, "custom_hooks.0.p": 0.3, "train_dataloader.dataset.num_images": 64},
+    )
+    assert cfg.train_dataloader.batch_size == 2
+    assert cfg.custom_hooks[0].p == 0.3
+    assert cfg.train_dataloader.dataset.num_images == 64
+
+
+def test_missing_config_is_named():
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
+        load_config("nowhere.py")
+
+
+@pytest.mark.parametrize("protocol", ["val", "paper-val", "test-selected"])
+def test_protocol_reaches_every_benchmark(protocol):
+    cfg = load_config(FLAGSHIP, {"protocol": protocol})
+    assert [d.protocol for d in cfg.val_dataloader.dataset.datasets] == [protocol] * 3
+    best = cfg.default_hooks.checkpoint.save_best
+    if protocol == "test-selected":
+        assert best == ["cuhk_pedes/R1", "icfg_pedes/R1", "rstpreid/R1"]
+    else:
+        assert best == "mean/R1"
+
+
+def test_unknown_protocol_is_refused():
+    with pytest.raises(ValueError, match="protocol must be one of val, paper-val, test-selected, got 'best'"):
+        load_config(FLAGSHIP, {"protocol": "best"})
+
+
+def test_missing_data_names_folder_and_page(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path}/LUPerson-MLLM.*docs/data\.md"):
+        check_data(load_config(FLAGSHIP), ("train_dataloader",))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_every_config_builds(path):
+    cfg = load_config(str(path))
+    assert set(cfg) <= TOP_LEVEL_KEYS
+    model = copy.deepcopy(cfg.model)
+    # The architecture's arguments are checked at a size that builds in no time.
+    model.image_encoder.update(width=32, heads=4, embed_dim=16)
+    model.text_encoder.update(width=32, heads=4, embed_dim=16)
+    MODELS.build(model)
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        node = cfg.get(loader)
+        if node:
+            members = node.dataset.get("datasets", [node.dataset])
+            for member in members:
+                for step in member.pipeline:
+                    TRANSFORMS.build(step)
+    for hook in cfg.get("custom_hooks", []):
+        HOOKS.build(hook)
+    for hook in cfg.default_hooks.values():
+        HOOKS.build(hook)
+    for evaluator in ("val_evaluator", "test_evaluator"):
+        if cfg.get(evaluator):
+            METRICS.build(cfg[evaluator])
+
+
+@pytest.mark.parametrize("part", ["image_encoder", "text_encoder"])
+def test_models_refuse_unknown_arguments(part):
+    cfg = load_config(FLAGSHIP)
+    cfg.model[part]["dropuot"] = 0.1
+    with pytest.raises(TypeError, match="dropuot"):
+        MODELS.build(cfg.model)
+
+
+def test_flagship_is_the_published_recipe():
+    cfg = load_config(FLAGSHIP)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = OPTIMIZERS.build(dict(cfg.optim_wrapper.optimizer, params=[parameter]))
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert {k: optimizer.defaults[k] for k in ("lr", "betas", "eps", "weight_decay")} == dict(
+        lr=1e-5, betas=(0.9, 0.999), eps=1e-3, weight_decay=4e-5
+    )
+    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer)) for s in cfg.param_scheduler]
+    for epoch in range(30):
+        factor = 0.1 + 0.9 * epoch / 5 if epoch < 5 else (1 + math.cos(math.pi * (epoch - 5) / 25)) / 2
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-5 * factor, rel=1e-9), epoch
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert cfg.train_cfg.max_epochs == 30
+    assert cfg.train_dataloader.batch_size * 8 == 512

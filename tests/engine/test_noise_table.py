@@ -1,0 +1,98 @@
+"""The noise table: storage, stamps, exchange between nodes."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from mmreid_text.engine.noise_table import NoiseTable, load_noise_table
+
+
+def test_rows_come_back_within_half_a_step():
+    table = NoiseTable(100, "data")
+    rng = np.random.default_rng(0)
+    ids = rng.permutation(100)[:40]
+    r = torch.from_numpy(rng.uniform(0, 2, (40, 30)))
+    table.write(ids, NoiseTable.quantise(r).numpy())
+    assert (table.read(ids, 30) - r).abs().max() <= 1 / 255 + 1e-6
+    untouched = np.setdiff1d(np.arange(100), ids)
+    assert table.read(untouched, 77).abs().max() == 0
+
+
+def test_out_of_range_noise_saturates():
+    assert NoiseTable.quantise(torch.tensor([[-0.1, 0.0, 2.0, 2.5]])).tolist() == [[0, 0, 255, 255]]
+
+
+def test_table_takes_a_byte_per_token_position():
+    assert NoiseTable(1000, "data").rows.nbytes == 77_000
+
+
+def test_saved_table_comes_back_stamped(tmp_path):
+    table = NoiseTable(50, "data")
+    table.rows[:] = np.random.default_rng(0).integers(0, 256, table.rows.shape)
+    table.save(tmp_path / "noise_epoch_3.npz", epoch=3)
+    assert [p.name for p in tmp_path.iterdir()] == ["noise_epoch_3.npz"]
+    noise, stamp = load_noise_table(tmp_path / "noise_epoch_3.npz")
+    assert (noise == table.rows).all()
+    assert stamp == {"epoch": 3, "fingerprint": "data"}
+    again = NoiseTable(50, "data")
+    again.load(tmp_path / "noise_epoch_3.npz", epoch=3)
+    assert (again.rows == table.rows).all()
+
+
+@pytest.mark.parametrize(
+    ("captions", "fingerprint", "epoch", "message"),
+    [(50, "other", 3, "made from other data"), (51, "data", 3, "made from other data"), (50, "data", 4, "of epoch 3")],
+)
+def test_a_table_that_does_not_fit_is_refused(tmp_path, captions, fingerprint, epoch, message):
+    NoiseTable(50, "data").save(tmp_path / "t.npz", epoch=3)
+    with pytest.raises(ValueError, match=message):
+        NoiseTable(captions, fingerprint).load(tmp_path / "t.npz", epoch)
+
+
+def test_a_missing_table_names_file_and_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"noise_epoch_1\.npz.*load_from instead of resume"):
+        NoiseTable(5, "data").load(tmp_path / "noise_epoch_1.npz", 1)
+
+
+WORKER = """
+    import os, sys
+    import numpy as np, torch.distributed as dist
+    import mmreid_text.engine.noise_table as module
+    module.EXCHANGE_BYTES = 77 * 2 * 8  # several chunks of eight rows
+    if sys.argv[2] == "nodes":
+        os.environ["GROUP_RANK"] = os.environ["RANK"]
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    table = module.NoiseTable(64, "data")
+    for epoch in range(2):
+        ids = np.arange(rank, 64 - 10 * rank, 2)  # ranks see different numbers of rows; the last even rows nobody
+        for part in np.array_split(ids, 5):
+            table.write(part, np.repeat((part[:, None] + 50 * epoch).astype(np.uint8), 20, axis=1))
+        table.merge()
+    np.save(f"{sys.argv[1]}/rank{rank}.npy", table.rows)
+    dist.barrier()
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("layout", ["ranks", "nodes"])
+def test_two_ranks_end_with_the_same_whole_table(layout, tmp_path):
+    (tmp_path / "worker.py").write_text(textwrap.dedent(WORKER))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [*command, str(tmp_path / "worker.py"), str(tmp_path), layout], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (np.load(tmp_path / f"rank{r}.npy") for r in range(2))
+    expected = np.zeros((64, 77), np.uint8)
+    seen = np.concatenate([np.arange(0, 64, 2), np.arange(1, 54, 2)])
+    expected[seen, :20] = seen[:, None] + 50
+    assert (first == expected).all()
+    assert (second == expected).all()
+    assert not list(tmp_path.glob("mmreid_text_noise_*"))  # unlinked once mapped

@@ -1,0 +1,148 @@
+"""The command-line tools as a user calls them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+FLAGSHIP = "configs/nam/clip_b16_luperson.py"
+TINY = "configs/nam/tiny_procedural.py"
+
+# Sizes only: the published layout and the flagship's own pipeline, losses, hooks and schedule stay.
+SMALL = """model.init_cfg=None
+    model.image_encoder.width=32 model.image_encoder.heads=4 model.image_encoder.embed_dim=16
+    model.text_encoder.width=32 model.text_encoder.heads=4 model.text_encoder.embed_dim=16
+    train_dataloader.batch_size=32 train_dataloader.num_workers=1 val_dataloader.num_workers=0
+    val_dataloader.persistent_workers=False train_cfg.max_epochs=1 test_dataloader.num_workers=0
+    test_dataloader.persistent_workers=False""".split()
+
+
+def call(*args, env=None, **kwargs):
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "OMP_NUM_THREADS": "2", **(env or {})},
+        **kwargs,
+    )
+
+
+def test_training_without_data_names_folder_and_page(tmp_path):
+    done = call("tools/train.py", FLAGSHIP, env={"DATA_ROOT": str(tmp_path)})
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"{tmp_path}/LUPerson-MLLM" in last
+    assert "docs/data.md" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_misspelt_option_stops_at_once():
+    done = call("tools/train.py", TINY, "--cfg-options", "train_dataloader.batchsize=4")
+    assert done.returncode != 0
+    assert "'batch_size'" in done.stderr.strip().splitlines()[-1]
+
+
+def test_missing_checkpoint_stops_at_once():
+    done = call("tools/test.py", TINY, "nowhere.pth")
+    assert done.returncode != 0
+    assert "nowhere.pth does not exist" in done.stderr
+
+
+@pytest.fixture
+def published(tmp_path, luperson_root, cuhk_root, icfg_root, rstp_root):
+    """One data root with all four published layouts in it."""
+    for root in (luperson_root, cuhk_root, icfg_root, rstp_root):
+        for folder in Path(root).iterdir():
+            if folder.is_dir() and not (tmp_path / "data" / folder.name).exists():
+                shutil.copytree(folder, tmp_path / "data" / folder.name)
+    return tmp_path / "data"
+
+
+def test_flagship_trains_and_evaluates_on_cpu_from_the_published_layout(published, tmp_path):
+    done = call(
+        "tools/train.py", FLAGSHIP, "--work-dir", tmp_path / "run", "--cfg-options", *SMALL,
+        env={"DATA_ROOT": str(published)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run/epoch_1.pth").exists()
+    assert (tmp_path / "run/noise_epoch_1.npz").exists()
+    done = call(
+        "tools/test.py", FLAGSHIP, tmp_path / "run/epoch_1.pth", "--work-dir", tmp_path / "run", "--cfg-options", *SMALL,
+        env={"DATA_ROOT": str(published)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    for dataset in ("cuhk_pedes", "icfg_pedes", "rstpreid", "mean"):
+        assert 0 <= results[f"{dataset}/R1"] <= 100
+        assert {f"{dataset}/{m}" for m in ("R5", "R10", "mAP", "mINP", "i2t_R1")} <= results.keys()
+
+
+def tiny_options(tmp_path, **more):
+    options = {
+        "train_dataloader.dataset.num_ids": 64,
+        "train_dataloader.dataset.cache_dir": tmp_path / "cache",
+        "train_dataloader.batch_size": 32,
+        "train_cfg.max_epochs": 2,
+        "train_cfg.val_interval": 10,
+        "default_hooks.checkpoint.save_best": "None",
+        **more,
+    }
+    return [f"{key}={value}" for key, value in options.items()]
+
+
+def test_dist_train_runs_two_processes_and_resumes(tmp_path):
+    options = tiny_options(tmp_path)
+    env = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29611"}
+    command = ["bash", "tools/dist_train.sh", TINY, "2", "--work-dir", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*command, "--cfg-options", *options], cwd=ROOT, env=env, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
+    assert two["meta"]["epoch"] == 2
+    options = tiny_options(tmp_path, **{"train_cfg.max_epochs": 3})
+    done = subprocess.run(
+        [*command, "--resume", "--cfg-options", *options],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run/noise_epoch_3.npz").exists()
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path):
+    options = tiny_options(tmp_path, **{"train_cfg.max_epochs": 3})
+    command = [sys.executable, "tools/train.py", TINY, "--work-dir", str(tmp_path / "run"), "--cfg-options", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 200
+        while not (tmp_path / "run/last_checkpoint").exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    done = call(*command[1:5], "--resume", "--cfg-options", *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resumed epoch" in done.stdout + done.stderr
+    assert (tmp_path / "run/epoch_3.pth").exists()
+
+
+def test_amp_runs_in_bfloat16_on_cpu(tmp_path):
+    done = call(
+        "tools/train.py", TINY, "--amp", "--work-dir", tmp_path / "run",
+        "--cfg-options", *tiny_options(tmp_path, **{"train_cfg.max_epochs": 1}),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    weights = torch.load(tmp_path / "run/epoch_1.pth", weights_only=True)["state_dict"]
+    assert all(v.dtype == torch.float32 for v in weights.values() if v.is_floating_point())

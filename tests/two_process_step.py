@@ -1,0 +1,73 @@
+"""Run by torchrun: one training step of a tiny DualEncoder on this rank's share of a fixed batch; rank 0 saves it."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+
+from mmreid_text.registry import MODELS
+
+PAIRS = 8
+
+
+def tiny_model(dtype: torch.dtype) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type="mmreid_text.DualEncoder",
+            image_encoder=dict(
+                type="mmreid_text.CLIPVisionEncoder",
+                width=32,
+                depth=3,
+                heads=4,
+                patch_size=8,
+                img_size=(32, 16),
+                embed_dim=24,
+            ),
+            text_encoder=dict(type="mmreid_text.CLIPTextEncoder", width=32, depth=3, heads=4, embed_dim=24),
+            losses=[dict(type="mmreid_text.SDMLoss"), dict(type="mmreid_text.ITCLoss")],
+            token_noise=dict(type="mmreid_text.PatchSimilarityNoise", layer=2),
+        )
+    )
+    return model.to(dtype)
+
+
+def global_batch(dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    text = torch.zeros(PAIRS, 77, dtype=torch.int64)
+    for i in range(PAIRS):
+        words = 3 + i
+        ids = torch.randint(1, 49404, (words,), generator=generator)
+        text[i, : words + 2] = torch.cat([torch.tensor([49406]), ids, torch.tensor([49407])])
+    masked = text.clone()
+    masked[:, 2] = 49405
+    return dict(
+        image=torch.randn(PAIRS, 3, 32, 16, generator=generator).to(dtype),
+        text=text,
+        masked_text=masked,
+        pid=torch.arange(PAIRS) // 2,  # positives on both ranks
+    )
+
+
+def step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict:
+    losses = model(**batch, mode="loss")
+    sum(losses.values()).backward()
+    inner = getattr(model, "module", model)
+    return dict(
+        losses={k: v.detach() for k, v in losses.items()},
+        grads={name: p.grad for name, p in inner.named_parameters() if p.grad is not None},
+        noise=inner.last_noise,
+    )
+
+
+if __name__ == "__main__":
+    out, dtype = sys.argv[1], getattr(torch, sys.argv[2])
+    dist.init_process_group("gloo")
+    rank, world = dist.get_rank(), dist.get_world_size()
+    model = MMDistributedDataParallel(tiny_model(dtype), device_ids=None, broadcast_buffers=False)
+    # Ranks take every other pair, as a distributed sampler deals them.
+    result = step(model, {key: value[rank::world] for key, value in global_batch(dtype).items()})
+    if rank == 0:
+        torch.save(result, out)
+    dist.destroy_process_group()

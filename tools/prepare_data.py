@@ -1,0 +1,154 @@
+"""Turn a published dataset into the caption table that training maps.
+
+    python tools/prepare_data.py luperson_mllm data/LUPerson-MLLM --out data/luperson_mllm.arrow
+
+Stopped at any moment it leaves no half table; started again it writes the table anew, or does nothing where a complete
+one of the same files stands. `--check-images` then decodes every image once and goes on where it was stopped.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import chain, islice
+from multiprocessing import Pool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mmreid_text.datasets import CUHKPEDES, ICFGPEDES, CaptionTable, LUPersonMLLM, RSTPReid, write_caption_table
+from mmreid_text.datasets.caption_rows import Columns
+from mmreid_text.datasets.published import PublishedDataset
+from mmreid_text.datasets.text_reid_dataset import format_counts
+from mmreid_text.datasets.transforms.image import read_image
+
+READERS: dict[str, type[PublishedDataset]] = {
+    reader.name: reader for reader in (CUHKPEDES, ICFGPEDES, RSTPReid, LUPersonMLLM)
+}
+CHECK_BLOCK = 2_000
+"""Images between two savings of the check's state."""
+
+
+def main() -> int:
+    args = parse_args()
+    reader = READERS[args.dataset]
+    try:
+        table = finished_table(args.out, reader, args.root)
+        if table is None:
+            table = write(args.out, reader, args.root)
+        else:
+            print(f"{args.out} is complete and matches {args.root}; nothing to write.")
+        print(summary(table, reader))
+        if args.check_images:
+            return check_images(table, reader.find_images(args.root), Path(f"{args.out}.check.json"), args.jobs)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=READERS, help="which published format ROOT is in")
+    parser.add_argument("root", type=Path, help="folder of the dataset, laid out as docs/data.md shows")
+    parser.add_argument("--out", type=Path, required=True, help="the table to write, such as data/cuhk_pedes.arrow")
+    parser.add_argument("--check-images", action="store_true", help="decode every image once; list unreadable ones")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that decode images")
+    return parser.parse_args()
+
+
+def finished_table(out: Path, reader: type[PublishedDataset], root: Path) -> CaptionTable | None:
+    """The table at ``out`` if it was made from the files of ``root`` as they are now."""
+    inputs = reader.inputs(root)
+    if not out.exists():
+        return None
+    table = CaptionTable.open(out)
+    if table.name != reader.name:
+        raise ValueError(f"{out} is the table of {table.name!r}; choose another --out for {reader.name!r}.")
+    if table.info.get("inputs") == inputs and Path(table.image_root) == reader.find_images(root):
+        return table
+    print(f"{out} was made from other files than {root} holds now; writing it anew.")
+    return None
+
+
+def write(out: Path, reader: type[PublishedDataset], root: Path) -> CaptionTable:
+    inputs = reader.inputs(root)
+    tree = reader.read(root)
+
+    def progress() -> Iterator[Columns]:
+        with tqdm(total=tree.captions, unit=" captions", unit_scale=True, desc=str(out)) as bar:
+            for chunk in tree.chunks:
+                yield chunk
+                bar.update(len(chunk["image"]))
+
+    extra = {"notes": tree.notes, "inputs": inputs}
+    table = write_caption_table(out, progress(), reader.name, str(tree.image_root), tree.sources, extra)
+    print(f"{out}: {len(table):,} captions, {out.stat().st_size / 1e6:,.1f} MB, fingerprint {table.fingerprint[:12]}")
+    return table
+
+
+def summary(table: CaptionTable, reader: type[PublishedDataset]) -> str:
+    counts = {split: tuple(row.values()) for split, row in table.info["summary"].items()}
+    lines = [format_counts(table.name, counts, reader.deviation(counts))]
+    return "\n".join(lines + [f"  note: {note}" for note in table.info.get("notes", [])])
+
+
+def check_images(table: CaptionTable, root: Path, report: Path, jobs: int) -> int:
+    """Decode every image; ``report`` holds how far the check came and which files failed."""
+    done, failed = read_report(report, table)
+    total = sum(row["images"] for row in table.info["summary"].values())
+    # Files that failed are tried again: they may have been replaced meanwhile.
+    again, failed = list(failed), {}
+    names = chain(again, islice(table.images(), done, None))
+    paths = ((str(root), image) for image in names)
+    with (
+        Pool(jobs) if jobs > 1 else nullcontext() as pool,
+        tqdm(total=total + len(again), initial=done, unit=" images", desc="decoding") as bar,
+    ):
+        results = pool.imap(decode_error, paths, chunksize=32) if pool else map(decode_error, paths)
+        for i, (image, error) in enumerate(results, start=1):
+            bar.update()
+            if error:
+                failed[image] = error
+            if i >= len(again) and (i - len(again)) % CHECK_BLOCK == 0:
+                write_report(report, table, done + i - len(again), failed)
+    write_report(report, table, total, failed)
+    for image, error in failed.items():
+        print(f"unreadable: {image}: {error}")
+    print(f"{total:,} images checked, {len(failed):,} unreadable; the list is in {report}.")
+    if failed:
+        print(f"Copy these {len(failed):,} files again from the dataset's source, then check once more.")
+    return 1 if failed else 0
+
+
+def read_report(report: Path, table: CaptionTable) -> tuple[int, dict[str, str]]:
+    """Images done and files that failed in an earlier, perhaps unfinished, check of the same table."""
+    if not report.exists():
+        return 0, {}
+    state = json.loads(report.read_text())
+    if state["fingerprint"] != table.fingerprint:
+        return 0, {}
+    return state["checked"], state["unreadable"]
+
+
+def write_report(report: Path, table: CaptionTable, checked: int, failed: dict[str, str]) -> None:
+    state = {"fingerprint": table.fingerprint, "checked": checked, "unreadable": failed}
+    beside = report.with_name(report.name + ".tmp")
+    beside.write_text(json.dumps(state, indent=1))
+    os.replace(beside, report)
+
+
+def decode_error(path: tuple[str, str]) -> tuple[str, str]:
+    """The image's name and why it cannot be decoded, or ''."""
+    root, image = path
+    try:
+        read_image(os.path.join(root, image))
+    except OSError as error:
+        return image, str(error.__cause__ or error)
+    return image, ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Train a model from a config."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmreid_text.engine.config import check_data, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="folder of logs and checkpoints; work_dirs/<config name> unless told")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        help="go on from this checkpoint, or from the last one of the work dir where no file is named",
+    )
+    parser.add_argument("--amp", action="store_true", help="forward passes in bfloat16")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="dotted.key=value ...")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = load_config(args.config, args.cfg_options)
+        check_data(cfg, ("train_dataloader", "val_dataloader"))
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise SystemExit(f"error: {error.args[0] if error.args else error}") from error
+
+    # Late: these imports take seconds, and a mistake in the config should show before.
+    from mmengine.runner import Runner
+
+    from mmreid_text.engine.distributed import prepare_distributed
+
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
+    if args.amp:
+        cfg.optim_wrapper.type = "AutocastOptimWrapper"
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+    prepare_distributed(cfg, args.launcher)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == "__main__":
+    main()
