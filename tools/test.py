@@ -1,4 +1,7 @@
-"""Test a checkpoint, or the pretrained weights of a config, on every test set of the config."""
+"""Test a checkpoint, or the pretrained weights of a config, on every test set of the config.
+
+Writes results.json, results.md and a picture of some rankings per test set to the work dir.
+"""
 
 import argparse
 from pathlib import Path
@@ -34,6 +37,9 @@ def main() -> None:
 
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
+    if cfg.test_evaluator.type == "ReIDMetric":
+        cfg.test_evaluator.setdefault("out_dir", cfg.work_dir)
+        cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="RankStripHook")]
     cfg.load_from = args.checkpoint
     cfg.resume = False
     prepare_distributed(cfg, args.launcher)

@@ -14,11 +14,41 @@ PROTOCOLS = ("val", "paper-val", "test-selected")
 
 # What Runner.from_cfg reads, and the names our files give to shared parts.
 TOP_LEVEL_KEYS = frozenset(
-    """model work_dir train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg auto_scale_lr
-    optim_wrapper param_scheduler val_evaluator test_evaluator default_hooks custom_hooks load_from resume launcher
-    env_cfg log_processor log_level visualizer default_scope randomness experiment_name model_wrapper_cfg
-    find_unused_parameters activation_checkpointing compile custom_imports
-    protocol train_pipeline test_pipeline""".split()
+    {
+        "model",
+        "work_dir",
+        "train_dataloader",
+        "val_dataloader",
+        "test_dataloader",
+        "train_cfg",
+        "val_cfg",
+        "test_cfg",
+        "auto_scale_lr",
+        "optim_wrapper",
+        "param_scheduler",
+        "val_evaluator",
+        "test_evaluator",
+        "default_hooks",
+        "custom_hooks",
+        "load_from",
+        "resume",
+        "launcher",
+        "env_cfg",
+        "log_processor",
+        "log_level",
+        "visualizer",
+        "default_scope",
+        "randomness",
+        "experiment_name",
+        "model_wrapper_cfg",
+        "find_unused_parameters",
+        "activation_checkpointing",
+        "compile",
+        "custom_imports",
+        "protocol",
+        "train_pipeline",
+        "test_pipeline",
+    }
 )
 
 

@@ -46,12 +46,12 @@ def train_and_test(cfg: Config, work_dir: Path) -> dict[str, float]:
         write_text(started, stamp)
     cfg.experiment_name = f"{work_dir}_train"
     Runner.from_cfg(cfg).train()
-    metrics = test(cfg, work_dir, checkpoint=best_checkpoint(work_dir))
+    metrics = run_test(cfg, work_dir, checkpoint=best_checkpoint(work_dir))
     write_text(done, json.dumps({"config": stamp, "metrics": metrics}, indent=2))
     return metrics
 
 
-def test(cfg: Config, work_dir: Path, checkpoint: Path | None, hooks: Sequence[dict] = ()) -> dict[str, float]:
+def run_test(cfg: Config, work_dir: Path, checkpoint: Path | None, hooks: Sequence[dict] = ()) -> dict[str, float]:
     """Test a checkpoint, or the config's pretrained weights where it is None.
 
     Args:
@@ -111,7 +111,7 @@ def noise_auc(cfg: Config, table: Path) -> dict[str, float]:
     if stamp["fingerprint"] != dataset.fingerprint:
         raise ValueError(f"{table} is the noise of other captions than the config's training set has")
     wrong, attribute, real = dataset.token_truth()
-    r = noise[:, : real.shape[1]]
+    r = noise[:, 1 : 1 + real.shape[1]]  # without SOT
     return {
         "noise_auc": 100 * roc_auc(r[real], wrong[real]),
         "noise_auc_attributes": 100 * roc_auc(r[real & attribute], wrong[real & attribute]),

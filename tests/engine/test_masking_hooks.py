@@ -1,5 +1,6 @@
 """Masking hooks in a real Runner on procedural people."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmreid_text.models.token_noise import masking_probability
 
 CONFIG = str(Path(__file__).parents[2] / "configs/nam/tiny_procedural.py")
 MASK, EOT = 49405, 49407
+COUNTER = itertools.count()
 
 
 class Recorder(Hook):
@@ -62,7 +64,7 @@ def build(tmp_path, epochs=2, hook="NoiseAwareMaskingHook", workers=0, **options
     else:
         cfg.custom_hooks = []
     cfg.work_dir = str(tmp_path / options.pop("work_dir", "run"))
-    cfg.experiment_name = f"{tmp_path.name}_{np.random.randint(1 << 30)}"
+    cfg.experiment_name = f"{tmp_path.name}_{next(COUNTER)}"
     cfg.visualizer.vis_backends = []
     return Runner.from_cfg(cfg)
 

@@ -17,12 +17,22 @@ FLAGSHIP = "configs/nam/clip_b16_luperson.py"
 TINY = "configs/nam/tiny_procedural.py"
 
 # Sizes only: the published layout and the flagship's own pipeline, losses, hooks and schedule stay.
-SMALL = """model.init_cfg=None
-    model.image_encoder.width=32 model.image_encoder.heads=4 model.image_encoder.embed_dim=16
-    model.text_encoder.width=32 model.text_encoder.heads=4 model.text_encoder.embed_dim=16
-    train_dataloader.batch_size=32 train_dataloader.num_workers=1 val_dataloader.num_workers=0
-    val_dataloader.persistent_workers=False train_cfg.max_epochs=1 test_dataloader.num_workers=0
-    test_dataloader.persistent_workers=False""".split()
+SMALL = [
+    "model.init_cfg=None",
+    "model.image_encoder.width=32",
+    "model.image_encoder.heads=4",
+    "model.image_encoder.embed_dim=16",
+    "model.text_encoder.width=32",
+    "model.text_encoder.heads=4",
+    "model.text_encoder.embed_dim=16",
+    "train_dataloader.batch_size=32",
+    "train_dataloader.num_workers=1",
+    "val_dataloader.num_workers=0",
+    "val_dataloader.persistent_workers=False",
+    "train_cfg.max_epochs=1",
+    "test_dataloader.num_workers=0",
+    "test_dataloader.persistent_workers=False",
+]
 
 
 def call(*args, env=None, **kwargs):
@@ -77,10 +87,12 @@ def test_flagship_trains_and_evaluates_on_cpu_from_the_published_layout(publishe
     assert (tmp_path / "run/epoch_1.pth").exists()
     assert (tmp_path / "run/noise_epoch_1.npz").exists()
     done = call(
-        "tools/test.py", FLAGSHIP, tmp_path / "run/epoch_1.pth", "--work-dir", tmp_path / "run", "--cfg-options", *SMALL,
+        "tools/test.py", FLAGSHIP, tmp_path / "run/epoch_1.pth", "--work-dir", tmp_path / "run",
+        "--cfg-options", *SMALL,
         env={"DATA_ROOT": str(published)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list((tmp_path / "run/rank_strips").glob("*.png"))) == 3
     results = json.loads((tmp_path / "run/results.json").read_text())
     for dataset in ("cuhk_pedes", "icfg_pedes", "rstpreid", "mean"):
         assert 0 <= results[f"{dataset}/R1"] <= 100

@@ -25,6 +25,8 @@ class DualEncoder(BaseModel):
         losses: Configs of losses ``(image_feats (B, D), text_feats (B, D), pid (B,)) -> scalar``, of different types.
             ``SDMLoss`` is logged as ``loss_sdm``.
         token_noise: Config of an estimator with ``layer`` that maps (text tokens, image tokens) to (B, N).
+        token_loss: Config of a loss with ``layer`` over (image tokens, text tokens, text), of the text that the other
+            losses read; logged as ``loss_tokens``.
         data_preprocessor: Config. Default: ``ReIDDataPreprocessor`` with CLIP's mean and deviation.
         init_cfg: ``dict(type='CLIPPretrained', checkpoint=<file, folder or Hugging Face name>)`` loads CLIP weights,
             see :func:`mmreid_text.models.checkpoints.load_clip`; other configs go to mmengine.
@@ -52,6 +54,7 @@ class DualEncoder(BaseModel):
         text_encoder: dict[str, Any],
         losses: Sequence[dict[str, Any]] = (),
         token_noise: dict[str, Any] | None = None,
+        token_loss: dict[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class DualEncoder(BaseModel):
                 raise ValueError(f"losses name {type(loss).__name__} twice: each type of loss can stand once.")
             self.losses[name] = loss
         self.token_noise = MODELS.build(token_noise) if token_noise else None
+        self.token_loss = MODELS.build(token_loss) if token_loss else None
         self.last_noise: torch.Tensor | None = None
         self._check()
 
@@ -87,8 +91,10 @@ class DualEncoder(BaseModel):
                 "images and captions meet in one joint space."
             )
         depth = min(image.depth, text.depth)
-        if self.token_noise is not None and self.token_noise.layer > depth:
-            raise ValueError(f"token_noise.layer={self.token_noise.layer} is deeper than an encoder of {depth} blocks.")
+        for name in ("token_noise", "token_loss"):
+            reader = getattr(self, name)
+            if reader is not None and reader.layer > depth:
+                raise ValueError(f"{name}.layer={reader.layer} is deeper than an encoder of {depth} blocks.")
 
     def init_weights(self) -> None:
         """Initialise once, then load the CLIP weights that ``init_cfg`` names; later calls change nothing.
@@ -157,18 +163,20 @@ class DualEncoder(BaseModel):
             pid: int64 (B,), identities.
             masked_text: int64 (B, N), what the losses read in place of ``text``.
         """
-        encoder = self.image_encoder
-        layers = [encoder.depth] if self.token_noise is None else [self.token_noise.layer, encoder.depth]
-        hidden = encoder.hidden_states(image, layers)
-        image_feats = encoder.pool(hidden[-1])
-        text_feats = self.encode_text(text if masked_text is None else masked_text)
+        read = text if masked_text is None else masked_text
+        depth = self.text_encoder.depth
+        readers = [reader.layer for reader in (self.token_noise, self.token_loss) if reader is not None]
+        image_states = self.image_encoder.hidden_states(image, [*readers, self.image_encoder.depth])
+        text_states = self.text_encoder.hidden_states(read, [depth if self.token_loss is None else readers[-1], depth])
+        image_feats = self.image_encoder.pool(image_states[-1])
+        text_feats = self.text_encoder.pool(text_states[-1], read)
         losses = {f"loss_{name}": loss(image_feats, text_feats, pid) for name, loss in self.losses.items()}
+        if self.token_loss is not None:
+            image_tokens = self.image_encoder.project(image_states[len(readers) - 1])
+            losses["loss_tokens"] = self.token_loss(image_tokens, self.text_encoder.project(text_states[0]), read)
         if self.token_noise is not None:
             # After the passes with gradient: autocast reuses its casts of weights, and would reuse gradientless ones.
-            with torch.no_grad():
-                image_tokens = encoder.project(hidden[0])
-                text_tokens = self._text_tokens(text, self.token_noise.layer)
-                self.last_noise = self.token_noise(text_tokens, image_tokens).float()
+            self.last_noise = self._measure_noise(image_states[0], text)
         return losses
 
     @torch.no_grad()
