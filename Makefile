@@ -37,14 +37,15 @@ study: $(READY)
 
 start: $(READY)
 	$(RUN) tools/train.py configs/clip/tiny_web.py
-	$(RUN) tools/publish.py configs/clip/tiny_web.py work_dirs/tiny_web mmreid_text/weights/tiny_web.pt
+	$(RUN) tools/publish.py work_dirs/tiny_web mmreid_text/weights/tiny_web.pt
 
 # Upstream mmengine, mmcv and mmpretrain install under the same import names as the releases we use, so a fresh
 # environment of its own is the safe place. The stamp comes last: an interrupted installation starts over.
 $(READY): setup.py mmreid_text/version.py $(wildcard requirements/*.txt)
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || \
 		{ echo "error: Python 3.10 or newer is needed; name one with: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): some minutes and some GB, once." >&2
+	$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --editable ".[tests]"
 	touch $@

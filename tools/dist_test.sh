@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Test on the GPUs (or CPU processes) of one node, or of several with torchrun's usual variables:
 #   bash tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [test.py options]
+# CHECKPOINT "" tests the config's pretrained weights.
 set -euo pipefail
 if [ $# -lt 3 ]; then
     echo "usage: bash tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [test.py options]" >&2
+    echo "       (CHECKPOINT \"\" tests the config's pretrained weights)" >&2
     exit 2
 fi
 exec "${PYTHON:-python}" -m torch.distributed.run \

@@ -1,9 +1,10 @@
 """Turn a published dataset into the caption table that training maps.
 
-    python tools/prepare_data.py luperson_mllm data/LUPerson-MLLM --out data/luperson_mllm.arrow
+    python tools/prepare_data.py luperson_mllm data/LUPerson-MLLM
 
-Stopped at any moment it leaves no half table; started again it writes the table anew, or does nothing where a complete
-one of the same files stands. `--check-images` then decodes every image once and goes on where it was stopped.
+The table is data/LUPerson-MLLM.arrow then, where the dataset finds it by itself. Stopped at any moment it leaves no
+half table; started again it writes the table anew, or does nothing where a complete one of the same files stands.
+`--check-images` then decodes every image once and goes on where it was stopped.
 """
 
 import argparse
@@ -34,15 +35,18 @@ CHECK_BLOCK = 2_000
 def main() -> int:
     args = parse_args()
     reader = READERS[args.dataset]
+    out = args.out or reader.default_table(args.root)
     try:
-        table = finished_table(args.out, reader, args.root)
-        if table is None:
-            table = write(args.out, reader, args.root)
+        table = reader.finished_table(out, args.root)
+        if table is not None and Path(table.image_root) == reader.find_images(args.root):
+            print(f"{out} is complete and matches {args.root}; nothing to write.")
         else:
-            print(f"{args.out} is complete and matches {args.root}; nothing to write.")
+            if out.exists():
+                print(f"{out} was made from other files than {args.root} holds now; writing it anew.")
+            table = write(out, reader, args.root)
         print(summary(table, reader))
         if args.check_images:
-            return check_images(table, reader.find_images(args.root), Path(f"{args.out}.check.json"), args.jobs)
+            return check_images(table, reader.find_images(args.root), Path(f"{out}.check.json"), args.jobs)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,24 +57,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=READERS, help="which published format ROOT is in")
     parser.add_argument("root", type=Path, help="folder of the dataset, laid out as docs/data.md shows")
-    parser.add_argument("--out", type=Path, required=True, help="the table to write, such as data/cuhk_pedes.arrow")
+    parser.add_argument("--out", type=Path, help="the table to write; ROOT.arrow unless told")
     parser.add_argument("--check-images", action="store_true", help="decode every image once; list unreadable ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that decode images")
     return parser.parse_args()
-
-
-def finished_table(out: Path, reader: type[PublishedDataset], root: Path) -> CaptionTable | None:
-    """The table at ``out`` if it was made from the files of ``root`` as they are now."""
-    inputs = reader.inputs(root)
-    if not out.exists():
-        return None
-    table = CaptionTable.open(out)
-    if table.name != reader.name:
-        raise ValueError(f"{out} is the table of {table.name!r}; choose another --out for {reader.name!r}.")
-    if table.info.get("inputs") == inputs and Path(table.image_root) == reader.find_images(root):
-        return table
-    print(f"{out} was made from other files than {root} holds now; writing it anew.")
-    return None
 
 
 def write(out: Path, reader: type[PublishedDataset], root: Path) -> CaptionTable:

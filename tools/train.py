@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmreid_text.engine.config import check_data, load_config
+from mmreid_text.engine.config import check_data, check_weights, error_text, load_config, set_start
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         "--resume",
         nargs="?",
         const="auto",
-        help="go on from this checkpoint, or from the last one of the work dir where no file is named",
+        help="go on from this checkpoint; where no file is named, from the work dir's last one, if there is one",
     )
     parser.add_argument("--amp", action="store_true", help="forward passes in bfloat16")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
@@ -28,9 +28,12 @@ def main() -> None:
     args = parse_args()
     try:
         cfg = load_config(args.config, args.cfg_options)
+        cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
+        set_start(cfg, args.resume)
+        check_weights(cfg)
         check_data(cfg, ("train_dataloader", "val_dataloader"))
     except (FileNotFoundError, KeyError, ValueError) as error:
-        raise SystemExit(f"error: {error.args[0] if error.args else error}") from error
+        raise SystemExit(f"error: {error_text(error)}") from error
 
     # Late: these imports take seconds, and a mistake in the config should show before.
     from mmengine.runner import Runner
@@ -38,12 +41,8 @@ def main() -> None:
     from mmreid_text.engine.distributed import prepare_distributed
 
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     if args.amp:
         cfg.optim_wrapper.type = "AutocastOptimWrapper"
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
     prepare_distributed(cfg, args.launcher)
     Runner.from_cfg(cfg).train()
 

@@ -12,6 +12,7 @@ default_hooks = dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mean/R1', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     dataset_epoch=dict(type='DatasetEpochHook'),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
     pretrained_weights=dict(type='PretrainedWeightsHook'))
 
 env_cfg = dict(

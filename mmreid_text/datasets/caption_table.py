@@ -62,7 +62,7 @@ class CaptionTable:
         except (pa.ArrowInvalid, KeyError, ValueError) as error:
             raise ValueError(
                 f"{path} is not a complete caption table ({type(error).__name__}: {error}). "
-                "Write it again with `python tools/prepare_data.py` (docs/data.md)."
+                "Remove it and write it again with `python tools/prepare_data.py` (docs/data.md)."
             ) from error
         return cls(data, info, path, range(data.num_rows))
 

@@ -91,6 +91,11 @@ class ConcatDataset(Dataset):
         agreed.update(name=self.name, num_ids=self.num_ids)
         return {key: value for key, value in agreed.items() if key not in self._ignore_keys}
 
+    def caption(self, row: int) -> str:
+        """Caption of a row, counted as ``caption_id`` counts over all members."""
+        i = bisect_right([offsets.caption_id for offsets in self._offsets], row) - 1
+        return self.datasets[i].caption(row - self._offsets[i].caption_id)
+
     def set_seed(self, seed: int) -> None:
         for member in self.datasets:
             member.set_seed(seed)

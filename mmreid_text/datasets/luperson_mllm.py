@@ -49,8 +49,8 @@ class LUPersonMLLM(PublishedDataset):
 
     Config::
 
-        dict(type='LUPersonMLLM', data_root='data/LUPerson-MLLM', table='data/luperson_mllm.arrow',
-             pipeline=train_pipeline, sources=['Ts-qwen', 'Td-qwen'], num_images=100_000)
+        dict(type='LUPersonMLLM', data_root='data/LUPerson-MLLM', pipeline=train_pipeline,
+             sources=['Ts-qwen', 'Td-qwen'], num_images=100_000)
     """
 
     name = "luperson_mllm"
@@ -86,6 +86,10 @@ class LUPersonMLLM(PublishedDataset):
     @classmethod
     def find_images(cls, root: Path) -> Path:
         return root / "images" if (root / "images").is_dir() else root
+
+    @classmethod
+    def check_annotation(cls, root: Path) -> None:
+        _caption_files(root)
 
     @classmethod
     def inputs(cls, root: Path) -> dict[str, list[int]]:

@@ -87,7 +87,7 @@ class ProceduralPedestrians(TextReIDDataset):
         num_ids = NUM_IDS[people] if num_ids is None else num_ids
         height, width = size
         self.world = World(domain, num_ids, images_per_id, world_seed, noise_rate, (height, width), people)
-        name = f"procedural_{domain}"
+        name = self.result_name(domain=domain)
         self.images_path = cached_images(self.world, cache_dir)
         table_path, self.words_path = cached_captions(self.world, cache_dir, name)
         self._images: np.ndarray | None = None
@@ -98,6 +98,10 @@ class ProceduralPedestrians(TextReIDDataset):
         test_mode = split != "train" if test_mode is None else test_mode
         super().__init__(table, pipeline, test_mode=test_mode, seed=seed, name=name)
         self.split = split
+
+    @classmethod
+    def result_name(cls, **cfg: Any) -> str:
+        return f"procedural_{cfg.get('domain', 'source')}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_images": None}  # workers map the file themselves

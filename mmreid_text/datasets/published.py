@@ -45,7 +45,8 @@ class PublishedDataset(TextReIDDataset):
         data_root: Folder of the dataset, laid out as published (docs/data.md).
         split: 'train', 'val' or 'test'; see :func:`~mmreid_text.datasets.splits.protocol_view`.
         pipeline: Transforms or their configs.
-        table: File that ``tools/prepare_data.py`` wrote; None reads the published JSON into memory.
+        table: File that ``tools/prepare_data.py`` wrote. None takes ``<data_root>.arrow``, where that tool puts it, if
+            it was made from the files as they are now, else reads the published JSON into memory.
         protocol: 'val', 'paper-val' or 'test-selected'.
         test_mode: Rows are images with all their captions; None means every split but 'train'.
         seed: Seed of augmentation. The choice of identities for validation does not depend on it.
@@ -73,7 +74,7 @@ class PublishedDataset(TextReIDDataset):
         seed: int = 0,
     ) -> None:
         root = Path(data_root)
-        published = self.load(root) if table is None else self.map(table, root)
+        published = self.find(root) if table is None else self.map(table, root)
         self.counts = {name: tuple(row.values()) for name, row in published.info["summary"].items()}
         self.notes: list[str] = published.info.get("notes", [])
         self.protocol = protocol
@@ -106,6 +107,40 @@ class PublishedDataset(TextReIDDataset):
         raise NotImplementedError
 
     @classmethod
+    def default_table(cls, root: Path) -> Path:
+        """Where ``tools/prepare_data.py`` puts the table of ``root`` unless told, and where readers look for it."""
+        root = Path(os.path.abspath(root))
+        return root.with_name(f"{root.name}.arrow")
+
+    @classmethod
+    def finished_table(cls, path: Path, root: Path) -> CaptionTable | None:
+        """The table at ``path`` if it was made from the files of ``root`` as they are now.
+
+        Raises:
+            FileNotFoundError: An annotation file is missing.
+            ValueError: The table is damaged or another dataset's.
+        """
+        if not path.exists():
+            return None
+        table = cls.map(path, root)
+        return table if table.info.get("inputs") == cls.inputs(root) else None
+
+    @classmethod
+    def find(cls, root: Path) -> CaptionTable:
+        """The prepared table beside ``root`` where it fits, else the published files, read into memory."""
+        path = cls.default_table(root)
+        table = cls.finished_table(path, root)
+        if table is not None:
+            log(f"{cls.TITLE}: mapping the prepared table {path}.")
+            return table
+        if path.exists():
+            warn(
+                f"{cls.TITLE}: {path} was made from other files than {root} holds now, so these are read instead. "
+                f"Write it anew: python tools/prepare_data.py {cls.name} {root}"
+            )
+        return cls.load(root)
+
+    @classmethod
     def load(cls, root: Path) -> CaptionTable:
         """Read the published files into memory."""
         tree = cls.read(root)
@@ -122,19 +157,24 @@ class PublishedDataset(TextReIDDataset):
                 f"{path} is the table of {table.name!r}, not of {cls.name!r}. "
                 f"Prepare this dataset's with `python tools/prepare_data.py {cls.name} {root} --out ...`."
             )
-        cls.check_files(root, path)
+        cls.check_files(data_root=root, table=path)
         return table
 
     @classmethod
-    def check_files(cls, data_root: str | os.PathLike[str], table: str | os.PathLike[str] | None = None) -> None:
+    def check_files(cls, **cfg: Any) -> None:
         """Raise FileNotFoundError where a folder, the annotation or the table is missing; reads none of them."""
-        root = Path(data_root)
+        root, table = Path(cfg["data_root"]), cfg.get("table")
         cls.check_root(root)
         if table is None:
-            cls.inputs(root)
+            cls.check_annotation(root)
         else:
             check_table(table)
         check_image_root(cls.find_images(root), cls.TITLE)
+
+    @classmethod
+    def check_annotation(cls, root: Path) -> None:
+        """Raise FileNotFoundError if the annotation files are missing."""
+        raise NotImplementedError
 
     @classmethod
     def check_root(cls, root: Path) -> None:
@@ -185,6 +225,10 @@ class BenchmarkDataset(PublishedDataset):
 
     ANNOTATION: ClassVar[str]
     IMAGE_KEY: ClassVar[str] = "file_path"
+
+    @classmethod
+    def check_annotation(cls, root: Path) -> None:
+        cls._find_annotation(root)
 
     @classmethod
     def inputs(cls, root: Path) -> dict[str, list[int]]:

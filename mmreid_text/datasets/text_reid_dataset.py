@@ -41,14 +41,15 @@ class TextReIDDataset(Dataset):
             wrote.
         pipeline: Transforms or their configs.
         image_root: Folder of the images; None takes the table's own.
-        test_mode: Rows are images rather than captions.
+        test_mode: Rows are images rather than captions; None means every ``split`` but 'train'.
         seed: Seed of augmentation.
         split: Keep one split of the table; None keeps all rows, which must be of one split.
         name: Name in results and logs; None takes the class's or the table's.
 
     Raises:
         FileNotFoundError: The table or the image folder does not exist.
-        ValueError: No rows remain, or rows of several splits, whose ids mean different identities.
+        ValueError: The file is no caption table, no rows remain, or rows of several splits, whose ids mean different
+            identities.
 
     Config::
 
@@ -63,7 +64,7 @@ class TextReIDDataset(Dataset):
         table: CaptionTable | str | os.PathLike[str],
         pipeline: Sequence[Any],
         image_root: str | os.PathLike[str] | None = None,
-        test_mode: bool = False,
+        test_mode: bool | None = None,
         seed: int = 0,
         split: str | None = None,
         name: str | None = None,
@@ -77,13 +78,40 @@ class TextReIDDataset(Dataset):
         if len(self.table.splits) > 1:
             raise ValueError(f"Dataset {self.name!r} holds the splits {self.table.splits}; set `split` to one of them.")
         self.image_root = Path(table.image_root if image_root is None else image_root)
+        if self._reads_files():
+            check_image_root(self.image_root, self.name)
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline]
-        self.test_mode = test_mode
+        self.test_mode = split not in (None, "train") if test_mode is None else test_mode
         # Workers that persist over epochs see changes only through shared memory.
         self._seed_and_epoch = torch.tensor([seed, 0], dtype=torch.int64).share_memory_()
         self._pids, self.num_ids = _labels(self.table.pid)
         self._image_ids, self.num_images = _labels(self.table.image_id)
-        self._first_rows = self.table.first_rows() if test_mode else None
+        self._first_rows = self.table.first_rows() if self.test_mode else None
+
+    @classmethod
+    def result_name(cls, **cfg: Any) -> str:
+        """The ``name`` in results of a dataset with the arguments ``cfg``, without building it.
+
+        Raises:
+            ValueError: Neither they nor the class state one.
+        """
+        name = cfg.get("name") or getattr(cls, "name", None)
+        if not name:
+            raise ValueError(f"{cls.__name__} states no name for its results: set `name` in its config.")
+        return str(name)
+
+    @classmethod
+    def check_files(cls, **cfg: Any) -> None:
+        """Raise FileNotFoundError where the table or the image folder that the arguments ``cfg`` name is missing."""
+        table, root = cfg.get("table"), cfg.get("image_root")
+        if isinstance(table, (str, os.PathLike)):
+            table = CaptionTable.open(table)
+        if isinstance(table, CaptionTable) and cls._reads_files():
+            check_image_root(Path(table.image_root if root is None else root), cfg.get("name") or table.name)
+
+    @classmethod
+    def _reads_files(cls) -> bool:
+        return cls.image_fields is TextReIDDataset.image_fields
 
     def __len__(self) -> int:
         return len(self.table) if self._first_rows is None else len(self._first_rows) - 1
@@ -111,6 +139,10 @@ class TextReIDDataset(Dataset):
     @property
     def epoch(self) -> int:
         return int(self._seed_and_epoch[1])
+
+    def caption(self, row: int) -> str:
+        """Caption of a row, counted as ``caption_id`` counts, whatever the mode."""
+        return self.table.caption(row)
 
     def set_seed(self, seed: int) -> None:
         """Let all workers augment by ``seed`` from their next sample on."""

@@ -10,9 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmreid_text import registry
 
-PROTOCOLS = ("val", "paper-val", "test-selected")
-
-# What Runner.from_cfg reads, and the names our files give to shared parts.
+# What mmengine's Runner and Config read, and the names that our files give to what their dataloaders share.
 TOP_LEVEL_KEYS = frozenset(
     {
         "model",
@@ -44,12 +42,21 @@ TOP_LEVEL_KEYS = frozenset(
         "find_unused_parameters",
         "activation_checkpointing",
         "compile",
+        "data_preprocessor",
+        "efficient_conv_bn_eval",
+        "sync_bn",
         "custom_imports",
         "protocol",
         "train_pipeline",
         "test_pipeline",
     }
 )
+
+# Arguments of others that a config hands on through a dict without type.
+FREE_KEYS = frozenset(
+    {"env_cfg.mp_cfg", "env_cfg.dist_cfg", "optim_wrapper.clip_grad", "optim_wrapper.paramwise_cfg", "compile"}
+)
+WEIGHT_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors"})
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
@@ -63,15 +70,18 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 
     Raises:
         FileNotFoundError: There is no such file.
-        KeyError: A top-level key, or an option, names nothing.
-        ValueError: ``protocol`` is none of ``val``, ``paper-val`` and ``test-selected``.
+        KeyError: A top-level key, or an option, names nothing. Names of helper variables start with ``_``.
+        ValueError: ``protocol`` is none of ``val``, ``paper-val`` and ``test-selected``, or a data set states another.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"config {path} does not exist")
     cfg = Config.fromfile(path)
     for key in cfg:
-        if key not in TOP_LEVEL_KEYS:
-            raise KeyError(f"{path}: unknown top-level key {key!r}.{_nearest(key, TOP_LEVEL_KEYS)}")
+        if key not in TOP_LEVEL_KEYS and not key.startswith("_"):
+            raise KeyError(
+                f"{path}: unknown top-level key {key!r}.{_nearest(key, TOP_LEVEL_KEYS)} "
+                f"A helper variable's name starts with '_': {'_' + key!r}."
+            )
     for key in options or {}:
         _check_option(cfg, key)
     cfg.merge_from_dict(dict(options or {}))
@@ -83,18 +93,29 @@ def set_protocol(cfg: Config) -> None:
     """Give every benchmark data set of a config the top-level ``protocol``, and keep the best epochs it asks for.
 
     ``val`` and ``paper-val`` keep one best checkpoint, by ``mean/R1`` on validation identities. ``test-selected`` does
-    as the published repositories do: one best per benchmark, chosen on its test split.
+    as the published repositories do: one best per benchmark, chosen on its test split; ``save_best=None`` stays.
+
+    Raises:
+        ValueError: Unknown protocol, a data set states another one, or its name in results is not known.
     """
+    from mmreid_text.datasets.splits import PROTOCOLS  # late: takes seconds, and misspelt names should show before
+
     protocol = cfg.get("protocol", "val")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     for loader in ("train_dataloader", "val_dataloader"):
         for dataset in _dataset_configs(cfg.get(loader)):
-            if _accepts(dataset["type"], "protocol"):
-                dataset["protocol"] = protocol
-    if protocol == "test-selected" and cfg.get("val_dataloader"):
-        names = [registry.DATASETS.get(d["type"]).name for d in _dataset_configs(cfg.val_dataloader)]
-        cfg.merge_from_dict({"default_hooks.checkpoint.save_best": [f"{name}/R1" for name in names]})
+            if not _accepts(dataset["type"], "protocol"):
+                continue
+            if dataset.get("protocol", protocol) != protocol:
+                raise ValueError(
+                    f"{loader}: {dataset['type']} states protocol={dataset['protocol']!r}, the config {protocol!r}. "
+                    "One protocol holds for all data sets: set it at the top of the config only."
+                )
+            dataset["protocol"] = protocol
+    checkpoint = cfg.get("default_hooks", {}).get("checkpoint") or {}
+    if protocol == "test-selected" and cfg.get("val_dataloader") and checkpoint.get("save_best") is not None:
+        checkpoint["save_best"] = [f"{_result_name(dataset)}/R1" for dataset in _dataset_configs(cfg.val_dataloader)]
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -106,12 +127,66 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
 
     Raises:
         FileNotFoundError: Names the missing folder or file and the page that says how to get it.
+        ValueError: A caption table is damaged or another data set's.
     """
     for loader in loaders:
         for dataset in _dataset_configs(cfg.get(loader)):
-            cls = registry.DATASETS.get(dataset["type"])
+            cls = _class_of(dataset["type"])
             if hasattr(cls, "check_files"):
-                cls.check_files(dataset["data_root"], dataset.get("table"))
+                cls.check_files(**{key: value for key, value in dataset.items() if key != "type"})
+
+
+def set_start(cfg: Config, resume: str | None) -> None:
+    """Say what training starts from: a run that is resumed, ``load_from``, or the model's pretrained weights.
+
+    Where a checkpoint is loaded ``model.init_cfg`` becomes None: its weights would be fetched for nothing.
+
+    Args:
+        cfg: Config with ``work_dir``; changed in place.
+        resume: ``auto`` goes on from the work dir's last checkpoint, if there is one; or a checkpoint; or None, which
+            leaves ``resume`` and ``load_from`` as the config has them.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+    """
+    from mmengine.runner import find_latest_checkpoint
+
+    if resume is None and cfg.get("resume") and not cfg.get("load_from"):
+        resume = "auto"
+    if resume == "auto":
+        last = find_latest_checkpoint(cfg.work_dir)
+        cfg.resume = last is not None
+        cfg.load_from = last or cfg.get("load_from")
+    elif resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+    start = cfg.get("load_from")
+    if start and "://" not in start and not Path(start).expanduser().is_file():
+        raise FileNotFoundError(f"checkpoint {start} does not exist")
+    if start and cfg.get("model"):
+        cfg.model.init_cfg = None
+
+
+def check_weights(cfg: Config) -> None:
+    """Stop at once where the model's pretrained weights are a file that does not exist; hub names pass.
+
+    Raises:
+        FileNotFoundError: Names the file and how to name another.
+    """
+    init_cfg = cfg.model.get("init_cfg") or {}
+    checkpoint = str(init_cfg.get("checkpoint") or "")
+    if init_cfg.get("type") != "CLIPPretrained" or not checkpoint:
+        return
+    path = Path(checkpoint).expanduser()
+    if (path.suffix in WEIGHT_SUFFIXES or checkpoint[0] in "./~") and not path.exists():
+        raise FileNotFoundError(
+            f"model.init_cfg: the CLIP weights {path} do not exist. docs/data.md says how to get them; "
+            "--cfg-options model.init_cfg.checkpoint=... names another file."
+        )
+
+
+def error_text(error: Exception) -> str:
+    """What an error says; ``str`` of a KeyError would be in quotes."""
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
 def _dataset_configs(node: Any) -> Iterator[ConfigDict]:
@@ -132,28 +207,82 @@ def _check_option(cfg: Config, option: str) -> None:
     node: Any = cfg._cfg_dict
     parts = option.split(".")
     for i, part in enumerate(parts):
+        above = ".".join(parts[:i])
+        if above in FREE_KEYS:
+            return
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
                 raise KeyError(f"--cfg-options {option}: {part!r} is no index of a list of {len(node)}")
             node = node[int(part)]
             continue
+        if node is None:
+            raise KeyError(f"--cfg-options {option}: {above} is None; set the whole dict, in a config file of your own")
         if not isinstance(node, Mapping):
-            raise KeyError(f"--cfg-options {option}: {'.'.join(parts[:i])} is a value, it has no key {part!r}")
+            raise KeyError(f"--cfg-options {option}: {above} is a value, it has no key {part!r}")
         if part not in node:
-            known = set(node) | (TOP_LEVEL_KEYS if i == 0 else _parameters(node.get("type")))
+            known = set(node) | (TOP_LEVEL_KEYS if i == 0 else _parameters(node.get("type")) | _untyped_keys(above))
             if part in known:  # a constructor's argument that the config leaves at its default
                 return
             raise KeyError(f"--cfg-options {option}: {part!r} names nothing.{_nearest(part, known)}")
         node = node[part]
 
 
+def _untyped_keys(path: str) -> set[str]:
+    """What mmengine reads of a node beside, or without, the arguments of its ``type``."""
+    if path.endswith("_dataloader"):
+        from torch.utils.data import DataLoader
+
+        return _parameters(DataLoader) | {"batch_sampler", "num_batch_per_epoch"}
+    if path == "log_processor":
+        from mmengine.runner import LogProcessor
+
+        return _parameters(LogProcessor) | {"type"}
+    if path == "randomness":
+        from mmengine.runner import Runner
+
+        return set(inspect.signature(Runner.set_randomness).parameters) - {"self"}
+    fixed = {
+        "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
+        "optim_wrapper": {"constructor", "paramwise_cfg"},
+        "auto_scale_lr": {"enable", "base_batch_size"},
+    }
+    return fixed.get(path, set())
+
+
+def _class_of(type_name: str | type | None) -> Any:
+    """A registered class or function; None where the name is not registered."""
+    if not isinstance(type_name, str):
+        return type_name
+    registries = (r for r in vars(registry).values() if isinstance(r, registry.Registry))
+    return next(filter(None, (r.get(type_name) for r in registries)), None)
+
+
+def _result_name(dataset: ConfigDict) -> str:
+    cls = _class_of(dataset["type"])
+    if not hasattr(cls, "result_name"):
+        raise ValueError(
+            f"protocol='test-selected': {dataset['type']} does not say what its results are called; "
+            "derive it from TextReIDDataset, or set default_hooks.checkpoint.save_best=None."
+        )
+    return cls.result_name(**{key: value for key, value in dataset.items() if key != "type"})
+
+
 def _parameters(type_name: str | type | None) -> set[str]:
-    """Constructor arguments of a registered class; empty where the name is not registered."""
-    cls: Any = type_name
-    if isinstance(type_name, str):
-        registries = (r for r in vars(registry).values() if isinstance(r, registry.Registry))
-        cls = next(filter(None, (r.get(type_name) for r in registries)), None)
-    return set(inspect.signature(cls).parameters) if cls is not None else set()
+    """Names of the arguments that build a registered class, those that ``**kwargs`` hand to its bases included."""
+    cls = _class_of(type_name)
+    if cls is None:
+        return set()
+    names: set[str] = set()
+    makers = (
+        [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)] if inspect.isclass(cls) else []
+    )
+    for make in makers or [cls]:
+        parameters = list(inspect.signature(make).parameters.values())[1 if makers else 0 :]  # without self
+        kinds = {parameter.kind for parameter in parameters}
+        names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return names
 
 
 def _accepts(type_name: str | type, parameter: str) -> bool:

@@ -14,7 +14,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # (W * B, ...)
-        grad = grad.contiguous()
+        grad = grad.clone(memory_format=torch.contiguous_format)  # autograd may hold on to the one it gave
         dist.all_reduce(grad)
         return grad.chunk(dist.get_world_size())[dist.get_rank()]
 
@@ -35,8 +35,9 @@ def all_gather(x: torch.Tensor) -> torch.Tensor:
     """
     if world_size() == 1:
         return x
+    x = x.contiguous()  # NCCL wants the parts contiguous, too
     parts = [torch.empty_like(x) for _ in range(world_size())]
-    dist.all_gather(parts, x.contiguous())
+    dist.all_gather(parts, x)
     return torch.cat(parts)
 
 

@@ -1,13 +1,17 @@
 """One row of token noise per caption, shared by the ranks of a node and kept beside checkpoints."""
 
+import errno
 import json
 import os
 import socket
 import tempfile
 import uuid
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -24,7 +28,8 @@ class NoiseTable:
 
     A row that was never written is all zeros; as the masking probability only depends on differences within a
     caption, that is the uniform start of the paper. The file is unlinked as soon as all ranks of the node have mapped
-    it, so nothing is left behind whenever a process dies. It stands in ``TMPDIR``; 4 M captions take 308 MB there.
+    it, so nothing is left behind whenever a process dies. It stands in ``TMPDIR``; 4 M captions take 308 MB there, and an OSError
+    says where they do not fit.
 
     Args:
         num_captions: Rows.
@@ -41,19 +46,24 @@ class NoiseTable:
     def _map(self, shape: tuple[int, int]) -> np.ndarray:
         if world_size() == 1:
             with tempfile.TemporaryFile() as file:
-                file.truncate(max(1, shape[0] * shape[1]))
+                _reserve(file, shape[0] * shape[1])
                 return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
         token = [uuid.uuid4().hex]
         dist.broadcast_object_list(token, src=0)
-        place = f"{socket.gethostname()}_{os.environ.get('GROUP_RANK', 0)}"
+        # torchrun and Slurm number the nodes: containers may all have the same host name.
+        place = "_".join([socket.gethostname(), *(os.environ.get(n, "0") for n in ("GROUP_RANK", "SLURM_NODEID"))])
         places: list[str] = [""] * world_size()
         dist.all_gather_object(places, place)
         self._one_node = len(set(places)) == 1
         self._leader = places.index(place) == dist.get_rank()
         path = Path(tempfile.gettempdir()) / f"mmreid_text_noise_{token[0]}_{place}"
         if self._leader:
-            with path.open("wb") as file:
-                file.truncate(max(1, shape[0] * shape[1]))
+            try:
+                with path.open("wb") as file:
+                    _reserve(file, shape[0] * shape[1])
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
         dist.barrier()
         rows = np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
         dist.barrier()
@@ -131,29 +141,67 @@ class NoiseTable:
 
         Raises:
             FileNotFoundError: There is no table at ``path``.
-            ValueError: The table belongs to other data or to another epoch.
+            ValueError: The table is damaged, or belongs to other data or to another epoch.
         """
         if not path.exists():
             raise FileNotFoundError(
                 f"{path}: the noise table of this checkpoint is missing, so masking cannot go on where it was. "
                 "Copy it beside the checkpoint, or start anew with load_from instead of resume."
             )
-        noise, stamp = load_noise_table(path)
-        if stamp["fingerprint"] != self.fingerprint or noise.shape != self.rows.shape:
+        with _open(path) as archive:  # members are read when they are asked for: noise by a node's leader only
+            stamp = json.loads(str(archive["stamp"]))
+            leads = world_size() == 1 or self._leader
+            noise = archive["noise"] if leads and stamp["fingerprint"] == self.fingerprint else None
+        shape = self.rows.shape if noise is None else noise.shape
+        if stamp["fingerprint"] != self.fingerprint or shape != self.rows.shape:
             raise ValueError(
                 f"{path}: this noise table was made from other data (fingerprint {stamp['fingerprint'][:12]}, "
-                f"shape {noise.shape}; the training set has {self.fingerprint[:12]}, {self.rows.shape}). "
+                f"shape {shape}; the training set has {self.fingerprint[:12]}, {self.rows.shape}). "
                 "Resume with the data of the first run, or start anew with load_from instead of resume."
             )
         if stamp["epoch"] != epoch:
             raise ValueError(f"{path}: the table is of epoch {stamp['epoch']}, the checkpoint of epoch {epoch}.")
-        if world_size() == 1 or self._leader:
+        if noise is not None:
             self.rows[:] = noise
         if world_size() > 1:
             dist.barrier()
 
 
 def load_noise_table(path: Path) -> tuple[np.ndarray, dict]:
-    """Noise uint8 (C, N) over r in [0, 2], and the stamp {epoch, fingerprint}, of a saved table."""
-    with np.load(path, allow_pickle=False) as archive:
+    """Noise uint8 (C, N) over r in [0, 2], and the stamp {epoch, fingerprint}, of a saved table.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or no noise table.
+    """
+    with _open(path) as archive:
         return archive["noise"], json.loads(str(archive["stamp"]))
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no complete noise table ({type(error).__name__}: {error}). Copy it again from where it came, or "
+            "resume from an earlier checkpoint, whose table stands beside it."
+        ) from error
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Give a file its size, and its blocks on the disk now: a mapped file that finds none later kills the process."""
+    size = max(1, size)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system cannot reserve
+            raise OSError(
+                error.errno,
+                f"{tempfile.gettempdir()} has no room for the noise table of {size / 1e6:,.0f} MB "
+                f"({error.strerror}): set TMPDIR to a folder that has",
+            ) from error
+    file.truncate(size)

@@ -4,9 +4,13 @@ import re
 from functools import cache
 
 import numpy as np
+import torch
 
+from mmreid_text.datasets import ConcatDataset, TextReIDDataset
 from mmreid_text.datasets.transforms.tokenizer import EOT, VOCAB, get_tokenizer
+from mmreid_text.engine.noise_table import SCALE
 from mmreid_text.evaluation.word_classes import CLASSES, word_class
+from mmreid_text.models.token_noise import masking_probability
 
 
 def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -70,6 +74,26 @@ def masking_by_word_class(text: np.ndarray, probability: np.ndarray) -> dict[str
             report[f"{name}/probability"] = 100.0 * float(m / n)
         report[f"{name}/masked"] = 100.0 * float(m / masked.sum()) if masked.sum() else 0.0
     return report
+
+
+def report_noise_table(
+    dataset: TextReIDDataset | ConcatDataset, noise: np.ndarray, p: float, max_captions: int = 100_000
+) -> dict[str, float]:
+    """:func:`masking_by_word_class` of what a saved noise table will mask next.
+
+    Args:
+        dataset: The training set that the table belongs to.
+        noise: uint8 (num_captions, N) over r in [0, 2], see :func:`~mmreid_text.engine.noise_table.load_noise_table`.
+        p: Average share of masked tokens.
+        max_captions: Captions looked at, evenly spaced over the table.
+
+    Returns:
+        Flat ``<class>/<figure>`` keys, percent.
+    """
+    rows = np.linspace(0, len(noise) - 1, min(max_captions, len(noise))).astype(np.int64)
+    text = get_tokenizer()([dataset.caption(int(row)) for row in rows], noise.shape[1])
+    r = torch.from_numpy(noise[rows]) / SCALE
+    return masking_by_word_class(text, masking_probability(r, torch.from_numpy(text), p).numpy())
 
 
 def token_classes(text: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ def download_clip(name: str, weight_files: Sequence[str]) -> Path:
         _knock()
         return _fetch(name, weight_files, local_only=False)
     except (EntryNotFoundError, HFValidationError, HTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     folder = Path(name).absolute()
     raise FileNotFoundError(
         f"The weights {name!r} are not in the local cache {constants.HF_HUB_CACHE} and cannot be had from "

@@ -84,6 +84,14 @@ def best_checkpoint(work_dir: Path) -> Path:
     return best[-1] if best else Path(find_latest_checkpoint(str(work_dir)))
 
 
+def last_noise_table(work_dir: Path) -> Path:
+    """The noise table of the last epoch that was saved."""
+    tables = sorted(work_dir.glob("noise_epoch_*.npz"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    if not tables:
+        raise FileNotFoundError(f"{work_dir} holds no noise_epoch_*.npz: was it trained with NoiseAwareMaskingHook?")
+    return tables[-1]
+
+
 def ceilings(cfg: Config) -> dict[str, float]:
     """Metrics of ranking every test set by the true attributes that its captions state, in percent."""
     metrics: dict[str, float] = {}
@@ -112,6 +120,7 @@ def noise_auc(cfg: Config, table: Path) -> dict[str, float]:
         raise ValueError(f"{table} is the noise of other captions than the config's training set has")
     wrong, attribute, real = dataset.token_truth()
     r = noise[:, 1 : 1 + real.shape[1]]  # without SOT
+    real &= r > 0  # tokens that the pipeline cut off have no noise
     return {
         "noise_auc": 100 * roc_auc(r[real], wrong[real]),
         "noise_auc_attributes": 100 * roc_auc(r[real & attribute], wrong[real & attribute]),

@@ -123,7 +123,7 @@ def _choose(mention: Mapping[str, float], truth: Sequence[int], draws: Draws) ->
 
 
 def _choose_few(truth: Sequence[int], draws: Draws) -> list[int]:
-    """One to four attributes, as alt texts tell them: one or two things, each by kind and often colour."""
+    """One to nine attributes, as tags and alt texts tell them: one to four things, each by kind and often colour."""
     stated = [-1] * NUM_ATTRIBUTES
     items = [
         i
@@ -131,8 +131,8 @@ def _choose_few(truth: Sequence[int], draws: Draws) -> list[int]:
         if any(truth[INDEX[n]] >= 0 for n in ITEMS[i]) and not (i in ("hat", "bag") and truth[INDEX[i]] == 0)
     ]
     stated[0] = truth[0]
-    left = 4 - (draws() < 0.5)
-    for _ in range(1 + (draws() < 0.55)):
+    left = 8
+    for _ in range(min(len(items), 1 + sum(draws() < chance for chance in (0.8, 0.6, 0.4)))):
         weights = [{"upper": 2.0, "lower": 1.6}.get(item, 1.0) for item in items]
         place = draws() * sum(weights)
         item = items[-1]

@@ -1,4 +1,4 @@
-"""Sentence styles of the web: tags and alt texts that tell of a thing or two, to pre-train a start on."""
+"""Sentence styles of the web: tags and alt texts, to pre-train a start on."""
 
 from mmreid_text.procedural.grammar import Style
 from mmreid_text.procedural.styles_source import ORDERS

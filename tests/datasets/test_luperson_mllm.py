@@ -188,7 +188,7 @@ def test_what_is_absent_is_counted(root):
         assert LUPersonMLLM(root)[0]["caption"] == "The later one."
 
 
-def test_missing_and_broken_files_are_named(root, tmp_path):
+def test_missing_and_broken_files_are_named(root, tmp_path, monkeypatch):
     path = root / "captions/Td-qwen.json"
     original = path.read_text()
     path.write_text(original[:-5])
@@ -204,12 +204,15 @@ def test_missing_and_broken_files_are_named(root, tmp_path):
     path.write_text(original)
     for call in (LUPersonMLLM, LUPersonMLLM.check_files):
         with pytest.raises(FileNotFoundError, match=r"data folder .*nowhere does not exist.*docs/data.md"):
-            call(tmp_path / "nowhere")
+            call(data_root=tmp_path / "nowhere")
     (root / "captions").rename(root / "texts")
     for call in (LUPersonMLLM, LUPersonMLLM.check_files):
         with pytest.raises(FileNotFoundError, match=r"no caption file \(Ts-qwen.json, .*captions or .*docs/data.md"):
-            call(root)
+            call(data_root=root)
     (root / "texts").rename(root / "captions")
+    with monkeypatch.context() as patch:  # a million names are not listed to see that files are there
+        patch.setattr(luperson_mllm, "_list_images", None)
+        LUPersonMLLM.check_files(data_root=root)
     for image in (root / "images").iterdir():
         image.unlink()
     with pytest.raises(FileNotFoundError, match=r"no \.jpg image lies in"):

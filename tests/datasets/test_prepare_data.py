@@ -62,6 +62,16 @@ def test_changed_files_are_prepared_anew(prepare, luperson_root, tmp_path, capsy
     assert LUPersonMLLM(root, table=out).num_images == 31
 
 
+def test_the_default_table_is_found_by_the_dataset(prepare, luperson_root, capsys):
+    root = luperson_root / "LUPerson-MLLM"
+    assert prepare("luperson_mllm", root) == 0
+    assert prepare("luperson_mllm", root) == 0
+    assert f"{root}.arrow is complete and matches" in capsys.readouterr().out
+    assert LUPersonMLLM(root).table.path == f"{root}.arrow"
+    (root / "images/000000_0.jpg").unlink()
+    assert LUPersonMLLM(root).table.path is None
+
+
 def test_errors_end_with_one_line(prepare, cuhk_root, rstp_root, tmp_path, capsys):
     out = tmp_path / "t.arrow"
     assert prepare("cuhk_pedes", tmp_path / "nowhere", "--out", out) == 2
@@ -70,7 +80,7 @@ def test_errors_end_with_one_line(prepare, cuhk_root, rstp_root, tmp_path, capsy
     assert error.count("\n") == 1
     assert prepare("cuhk_pedes", cuhk_root / "CUHK-PEDES", "--out", out) == 0
     assert prepare("rstpreid", rstp_root / "RSTPReid", "--out", out) == 2
-    assert "t.arrow is the table of 'cuhk_pedes'; choose another --out" in capsys.readouterr().err
+    assert "t.arrow is the table of 'cuhk_pedes', not of 'rstpreid'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -102,23 +102,43 @@ def test_prepared_table_gives_the_same_items(tree, tmp_path):
         other(root, table=tmp_path / "t.arrow")
 
 
+def test_the_table_beside_the_folder_is_mapped_while_it_fits(tree, monkeypatch):
+    reader, root = tree
+    lines = []
+    monkeypatch.setattr(published, "log", lines.append)
+    parsed = reader.read(root)
+    path = reader.default_table(root)
+    assert path == root.parent / f"{root.name}.arrow"
+    direct = reader(root)
+    assert direct.table.path is None
+    write_caption_table(path, parsed.chunks, reader.name, "moved/away", extra={"inputs": reader.inputs(root)})
+    mapped = reader(root)
+    assert mapped.table.path == str(path)
+    assert f"{reader.TITLE}: mapping the prepared table {path}." in lines
+    assert mapped.fingerprint == direct.fingerprint
+    assert mapped[0] == direct[0]
+    edit(root, reader, lambda entries: entries[:-1])
+    with pytest.warns(DataWarning, match=rf"{path} was made from other files .*prepare_data.py {reader.name} {root}"):
+        assert reader(root).table.path is None
+
+
 def test_missing_files_are_named(tree, tmp_path):
     reader, root = tree
     for call in (reader, reader.check_files):
         with pytest.raises(FileNotFoundError, match=r"data folder .*nowhere does not exist.*docs/data.md"):
-            call(tmp_path / "nowhere")
+            call(data_root=tmp_path / "nowhere")
         with pytest.raises(FileNotFoundError, match=r"none.arrow does not exist"):
-            call(root, table=tmp_path / "none.arrow")
-    reader.check_files(root)
+            call(data_root=root, table=tmp_path / "none.arrow")
+    reader.check_files(data_root=root)
     (root / reader.ANNOTATION).rename(root / "elsewhere.json")
     for call in (reader, reader.check_files):
         with pytest.raises(FileNotFoundError, match=rf"{reader.ANNOTATION} is missing.*docs/data.md.*elsewhere.json"):
-            call(root)
+            call(data_root=root)
     (root / "elsewhere.json").rename(root / reader.ANNOTATION)
     shutil.move(root / "imgs", root / "images")
     for call in (reader, reader.check_files):
         with pytest.raises(FileNotFoundError, match=r"image folder .*imgs does not exist.*docs/data.md"):
-            call(root)
+            call(data_root=root)
 
 
 def test_missing_images_are_counted_by_folder(tree):

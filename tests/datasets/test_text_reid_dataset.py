@@ -25,6 +25,14 @@ def make_table(name="mine", images=4, captions=2, split="train", pid_step=1):
     )
 
 
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    """The image folders that the tables name, relative to where the tests run."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder", "elsewhere"):
+        (tmp_path / name).mkdir()
+
+
 class Drop(BaseTransform):
     def transform(self, results):
         return None
@@ -83,7 +91,10 @@ def test_mapped_table_by_path_and_split(tmp_path):
         "name": "own",
     }
     dataset = DATASETS.build(cfg)
-    assert dataset[0]["caption"] == "y"
+    assert dataset.test_mode
+    assert dataset[0]["captions"] == ["y"]
+    assert not TextReIDDataset(tmp_path / "t.arrow", [], split="train").test_mode
+    assert not TextReIDDataset(tmp_path / "t.arrow", [], split="test", test_mode=False).test_mode
     assert dataset.metainfo == {"name": "own", "split": "test", "num_ids": 1}
     with pytest.raises(ValueError, match=r"holds the splits \['train', 'test'\]; set `split`"):
         TextReIDDataset(tmp_path / "t.arrow", [])
@@ -100,6 +111,8 @@ def test_bad_use_is_named():
         TextReIDDataset(make_table(), [Drop()])[1]
     with pytest.raises(IndexError, match="Index 8"):
         TextReIDDataset(make_table(), [])[8]
+    with pytest.raises(FileNotFoundError, match=r"mine: the image folder nowhere does not exist"):
+        TextReIDDataset(make_table(), [], image_root="nowhere")
 
 
 @pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
@@ -129,6 +142,7 @@ def test_concat_offsets_ids():
     assert [item["image_id"] for item in items] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 11, 11, 11]
     assert [item["pid"] for item in items] == [0] * 4 + [1] * 4 + [2, 2, 3, 3, 4, 4] + [5] * 6
     assert (dataset.num_ids, dataset.num_images, dataset.num_captions) == (6, 12, 20)
+    assert [dataset.caption(i) for i in range(20)] == [item["caption"] for item in items]
     nested = ConcatDataset([dataset.datasets[0], ConcatDataset(dataset.datasets[1:])])
     assert [nested[i] for i in range(20)] == items
     assert dataset.fingerprint != ConcatDataset(dataset.datasets[::-1]).fingerprint

@@ -9,8 +9,9 @@ import torch
 from mmengine.optim import LinearLR  # noqa: F401  (registers mmengine's schedulers)
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 
-from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, load_config
-from mmreid_text.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from mmreid_text.datasets import CUHKPEDES, TextReIDDataset, write_caption_table
+from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, load_config, set_start
+from mmreid_text.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if "_base_" not in p.parts)
@@ -27,6 +28,12 @@ def test_misspelt_top_level_key_names_the_nearest(tmp_path):
         load_config(write(tmp_path, "train_dataloder = dict(batch_size=2)"))
 
 
+def test_helper_variables_start_with_an_underscore(tmp_path):
+    assert load_config(write(tmp_path, "_size = (384, 128)"))._size == (384, 128)
+    with pytest.raises(KeyError, match=r"unknown top-level key 'size'.*starts with '_': '_size'"):
+        load_config(write(tmp_path, "size = (384, 128)"))
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -35,6 +42,11 @@ def test_misspelt_top_level_key_names_the_nearest(tmp_path):
         ("train_dataloader.dataset.num_image", "'num_images'"),
         ("custom_hooks.3.p", "no index of a list of 1"),
         ("train_cfg.max_epochs.x", "is a value"),
+        ("load_from.x", "load_from is None; set the whole dict"),
+        ("train_dataloader.drop_lst", "'drop_last'"),
+        ("randomness.sed", "'seed'"),
+        ("env_cfg.mp_config", "'mp_cfg'"),
+        ("log_processor.windowsize", "'window_size'"),
     ],
 )
 def test_option_that_names_nothing_is_refused(option, message):
@@ -50,6 +62,28 @@ def test_options_reach_keys_lists_and_unset_arguments():
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.custom_hooks[0].p == 0.3
     assert cfg.train_dataloader.dataset.num_images == 64
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "train_dataloader.drop_last",
+        "val_dataloader.prefetch_factor",
+        "train_dataloader.num_batch_per_epoch",
+        "log_processor.window_size",
+        "randomness.deterministic",
+        "env_cfg.resource_limit",
+        "env_cfg.dist_cfg.timeout",
+        "env_cfg.mp_cfg.anything",
+        "optim_wrapper.paramwise_cfg",
+        "sync_bn",
+    ],
+)
+def test_options_of_nodes_without_type(option):
+    node = load_config(FLAGSHIP, {option: 1})
+    for part in option.split("."):
+        node = node[part]
+    assert node == 1
 
 
 def test_missing_config_is_named():
@@ -71,6 +105,91 @@ def test_protocol_reaches_every_benchmark(protocol):
 def test_unknown_protocol_is_refused():
     with pytest.raises(ValueError, match="protocol must be one of val, paper-val, test-selected, got 'best'"):
         load_config(FLAGSHIP, {"protocol": "best"})
+
+
+def test_test_selected_names_datasets_without_building_them(tmp_path):
+    tiny = str(ROOT / "configs/nam/tiny_procedural.py")
+    cfg = load_config(tiny, {"protocol": "test-selected"})
+    assert cfg.default_hooks.checkpoint.save_best == [f"procedural_{d}/R1" for d in ("street", "mall", "station")]
+    cfg = load_config(tiny, {"protocol": "test-selected", "default_hooks.checkpoint.save_best": None})
+    assert cfg.default_hooks.checkpoint.save_best is None
+    own = "dict(type='TextReIDDataset', table='t.arrow', split='val', pipeline=[]{})"
+    loader = "val_dataloader = dict(dataset=dict(datasets=[{}]))\nprotocol = 'test-selected'"
+    cfg = load_config(write(tmp_path, loader.format(own.format(", name='mine'"))))
+    assert cfg.default_hooks.checkpoint.save_best == ["mine/R1"]
+    with pytest.raises(ValueError, match="TextReIDDataset states no name"):
+        load_config(write(tmp_path, loader.format(own.format(""))))
+
+
+@pytest.fixture
+def own_dataset():
+    @DATASETS.register_module(force=True)
+    class Subclass(CUHKPEDES):
+        def __init__(self, *args, tag="", **kwargs):
+            super().__init__(*args, **kwargs)
+
+    yield Subclass
+    DATASETS.module_dict.pop("Subclass")
+
+
+def test_a_subclass_takes_what_its_bases_take(tmp_path, own_dataset):
+    member = "dict(type='Subclass', data_root='data/CUHK-PEDES', split='val', pipeline=[])"
+    path = write(tmp_path, f"val_dataloader = dict(dataset=dict(datasets=[{member}]))")
+    at = "val_dataloader.dataset.datasets.0"
+    cfg = load_config(path, {"protocol": "paper-val", f"{at}.tag": "x", f"{at}.table": "t.arrow"})
+    (dataset,) = cfg.val_dataloader.dataset.datasets
+    assert (dataset.protocol, dataset.tag, dataset.table) == ("paper-val", "x", "t.arrow")
+    for wrong in ("tabel", "args", "kwargs", "self"):
+        with pytest.raises(KeyError, match=f"'{wrong}' names nothing"):
+            load_config(path, {f"{at}.{wrong}": 1})
+
+
+def test_a_member_with_a_protocol_of_its_own_is_refused(tmp_path):
+    member = "dict(type='CUHKPEDES', data_root='x', split='val', pipeline=[], protocol='{}')"
+    loader = "val_dataloader = dict(dataset=dict(datasets=[{}]))"
+    load_config(write(tmp_path, loader.format(member.format("val"))))
+    with pytest.raises(ValueError, match=r"CUHKPEDES states protocol='paper-val', the config 'val'"):
+        load_config(write(tmp_path, loader.format(member.format("paper-val"))))
+
+
+def test_start_is_what_is_resumed_or_loaded(tmp_path):
+    def start(resume, **options):
+        cfg = load_config(FLAGSHIP, options)
+        cfg.work_dir = str(tmp_path / "run")
+        set_start(cfg, resume)
+        return cfg.resume, cfg.load_from, cfg.model.init_cfg is None
+
+    first, last = tmp_path / "first.pth", tmp_path / "run/epoch_2.pth"
+    first.touch()
+    assert start(None) == (False, None, False)
+    assert start("auto") == (False, None, False)
+    assert start(None, load_from=str(first)) == (False, str(first), True)
+    assert start("auto", load_from=str(first)) == (False, str(first), True)
+    last.parent.mkdir()
+    last.touch()
+    (tmp_path / "run/last_checkpoint").write_text(str(last))
+    assert start("auto", load_from=str(first)) == (True, str(last), True)
+    assert start(None, resume=True) == (True, str(last), True)
+    assert start(str(first)) == (True, str(first), True)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist"):
+        start("nowhere.pth")
+
+
+def test_own_table_and_its_images_are_checked(tmp_path):
+    member = f"dict(type='TextReIDDataset', table='{tmp_path}/t.arrow', split='test', pipeline=[])"
+    path = write(tmp_path, f"test_dataloader = dict(dataset=dict(datasets=[{member}]))")
+    with pytest.raises(FileNotFoundError, match=r"Caption table .*t\.arrow does not exist"):
+        check_data(load_config(path), ("test_dataloader",))
+    columns = dict(image=["a.jpg"], caption=["A man."], pid=[0], image_id=[0], split="test")
+    write_caption_table(tmp_path / "t.arrow", [columns], "mine", str(tmp_path / "images"))
+    for call in (
+        lambda: check_data(load_config(path), ("test_dataloader",)),
+        lambda: TextReIDDataset(tmp_path / "t.arrow", []),
+    ):
+        with pytest.raises(FileNotFoundError, match=r"mine: the image folder .*images does not exist"):
+            call()
+    (tmp_path / "images").mkdir()
+    check_data(load_config(path), ("test_dataloader",))
 
 
 def test_missing_data_names_folder_and_page(monkeypatch, tmp_path):

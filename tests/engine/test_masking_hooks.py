@@ -126,8 +126,6 @@ def test_table_holds_the_noise_of_the_unmasked_caption_and_drives_the_next_epoch
         drawn += float((masked == MASK).sum())
         expected += float(0.8 * probability.sum())
         variance += float((0.8 * probability * (1 - 0.8 * probability)).sum())
-        likely = probability > 0.3
-        assert likely.any()
     assert abs(drawn - expected) < 5 * np.sqrt(variance)
     assert (hook.table.rows[:, 1] > 0).all()
 
@@ -235,6 +233,32 @@ def test_a_stale_table_of_an_earlier_run_is_overwritten(tmp_path):
     runner = build(tmp_path, epochs=1)
     run(runner)
     assert load_noise_table(tmp_path / "run/noise_epoch_1.npz")[1]["fingerprint"] != "stale"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"default_hooks.checkpoint.out_dir": "elsewhere"}, r"checkpoint\.out_dir is 'elsewhere'.*work_dir"),
+        ({"default_hooks.checkpoint.filename_tmpl": "{}.pth"}, r"checkpoint\.filename_tmpl is '{}\.pth': leave it out"),
+        ({"default_hooks.checkpoint.by_epoch": False}, r"checkpoint\.by_epoch is False"),
+        ({"train_cfg": dict(type="IterBasedTrainLoop", max_iters=1)}, "train_cfg is of type IterBasedTrainLoop"),
+    ],
+)
+def test_what_parts_table_and_checkpoint_is_refused(tmp_path, options, message):
+    cfg = dict(options)
+    loop = cfg.pop("train_cfg", None)
+    runner = build(tmp_path, epochs=1, **cfg)
+    if loop:
+        runner._train_loop = runner.build_train_loop(loop)
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+
+
+def test_a_training_set_of_another_kind_is_named(tmp_path):
+    runner = build(tmp_path, epochs=1, hook=None)
+    runner.train_loop.dataloader.dataset.__class__ = type("Plain", (torch.utils.data.Dataset,), {})
+    with pytest.raises(TypeError, match=r"dataset is Plain, which has no `set_seed`, `set_epoch`, `fingerprint`"):
+        runner.train()
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5])

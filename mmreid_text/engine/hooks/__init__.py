@@ -3,7 +3,15 @@
 from mmreid_text.engine.hooks.dataset_epoch_hook import DatasetEpochHook
 from mmreid_text.engine.hooks.masking_hook import UniformMaskingHook
 from mmreid_text.engine.hooks.noise_aware_masking_hook import NoiseAwareMaskingHook
+from mmreid_text.engine.hooks.plain_checkpoint_hook import PlainCheckpointHook
 from mmreid_text.engine.hooks.pretrained_weights_hook import PretrainedWeightsHook
 from mmreid_text.engine.hooks.rank_strip_hook import RankStripHook
 
-__all__ = ["DatasetEpochHook", "NoiseAwareMaskingHook", "PretrainedWeightsHook", "RankStripHook", "UniformMaskingHook"]
+__all__ = [
+    "DatasetEpochHook",
+    "NoiseAwareMaskingHook",
+    "PlainCheckpointHook",
+    "PretrainedWeightsHook",
+    "RankStripHook",
+    "UniformMaskingHook",
+]

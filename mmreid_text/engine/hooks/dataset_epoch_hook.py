@@ -1,5 +1,7 @@
 """Tells the training data which epoch it is."""
 
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -19,8 +21,24 @@ class DatasetEpochHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Hand over the seed, before any worker starts."""
-        runner.train_dataloader.dataset.set_seed(runner.seed)
+        training_set(runner).set_seed(runner.seed)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Hand over the epoch; persistent workers see it through shared memory."""
-        runner.train_dataloader.dataset.set_epoch(runner.epoch)
+        training_set(runner).set_epoch(runner.epoch)
+
+
+def training_set(runner: Runner) -> Any:
+    """The training set, which must know seed and epoch and identify its captions.
+
+    Raises:
+        TypeError: It does not.
+    """
+    dataset = runner.train_dataloader.dataset
+    missing = [name for name in ("set_seed", "set_epoch", "fingerprint") if not hasattr(dataset, name)]
+    if missing:
+        raise TypeError(
+            f"train_dataloader.dataset is {type(dataset).__name__}, which has no `{'`, `'.join(missing)}`; "
+            "use a TextReIDDataset, or mmreid_text's ConcatDataset of several."
+        )
+    return dataset

@@ -1,7 +1,5 @@
 """Hooks that write ``masked_text`` into the collated batch."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from mmengine.hooks import Hook
@@ -65,14 +63,3 @@ class UniformMaskingHook(MaskingHook):
     def probability(self, text: torch.Tensor, caption_id: np.ndarray) -> torch.Tensor:
         """``p`` at real tokens, else 0."""
         return real_tokens(text) * self.p
-
-
-def training_set(runner: Runner) -> Sequence:
-    """The data set whose length and ``fingerprint`` a per-caption table follows."""
-    dataset = runner.train_dataloader.dataset
-    if not hasattr(dataset, "fingerprint"):
-        raise TypeError(
-            f"train_dataloader.dataset is {type(dataset).__name__}, which has no `fingerprint` of its captions; "
-            "use a TextReIDDataset, or mmreid_text's ConcatDataset of several."
-        )
-    return dataset

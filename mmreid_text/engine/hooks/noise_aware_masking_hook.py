@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import master_only
+from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
-from mmreid_text.engine.hooks.masking_hook import MaskingHook, training_set
+from mmreid_text.engine.hooks.dataset_epoch_hook import training_set
+from mmreid_text.engine.hooks.masking_hook import MaskingHook
 from mmreid_text.engine.noise_table import NoiseTable
 from mmreid_text.models.token_noise import masking_probability
 from mmreid_text.registry import HOOKS
@@ -22,7 +24,8 @@ class NoiseAwareMaskingHook(MaskingHook):
     Before an iteration it draws ``masked_text`` from the noise that the previous epoch left for each caption (Eq. 4);
     after it, it stores the new noise that the model's ``token_noise`` estimator left in ``last_noise``. The first epoch
     is uniform. The table is written as ``noise_epoch_<n>.npz`` beside each epoch checkpoint, pruned with it, restored
-    on resume and refused when it belongs to other data.
+    on resume and refused when it belongs to other data. Hence training must go by epochs, and checkpoints stand in the
+    work dir under their default names; a ValueError says so before training.
 
     Args:
         p: Average share of masked tokens, in [0, 1]; the paper's is 0.15.
@@ -45,8 +48,9 @@ class NoiseAwareMaskingHook(MaskingHook):
 
     def before_train(self, runner: Runner) -> None:
         """Map an empty table, or the one that stands beside the resumed checkpoint."""
+        _check_runner(runner)
         dataset = training_set(runner)
-        self.table = NoiseTable(len(dataset), dataset.fingerprint)  # type: ignore[attr-defined]
+        self.table = NoiseTable(len(dataset), dataset.fingerprint)
         if self._resumed_epoch is not None:
             folder = Path(runner._load_from or find_latest_checkpoint(runner.work_dir)).parent
             self.table.load(folder / f"noise_epoch_{self._resumed_epoch}.npz", self._resumed_epoch)
@@ -114,3 +118,24 @@ class NoiseAwareMaskingHook(MaskingHook):
         """Remember the epoch that training resumes at; ``load_from`` leaves the table empty."""
         if runner._resume:
             self._resumed_epoch = checkpoint["meta"]["epoch"]
+
+
+def _check_runner(runner: Runner) -> None:
+    """Refuse what would part tables from their epochs and checkpoints."""
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        raise ValueError(
+            f"NoiseAwareMaskingHook masks by the noise of the epoch before, but train_cfg is of type "
+            f"{type(runner.train_loop).__name__}: set train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=...)."
+        )
+    for hook in runner.hooks:
+        if not isinstance(hook, CheckpointHook):
+            continue
+        wanted = {"by_epoch": True, "filename_tmpl": "epoch_{}.pth", "out_dir": runner.work_dir}
+        for key, value in wanted.items():
+            stated = getattr(hook, key)
+            if stated != value and not (key == "out_dir" and stated is None):
+                raise ValueError(
+                    f"NoiseAwareMaskingHook keeps noise_epoch_<n>.npz beside epoch_<n>.pth in the work dir, but "
+                    f"default_hooks.checkpoint.{key} is {stated!r}: leave it out of the config"
+                    + (", and name the folder by work_dir." if key == "out_dir" else ".")
+                )

@@ -20,8 +20,13 @@ class DualEncoder(BaseModel):
     tokens of the same forward pass. Hooks find it as ``last_noise``, float32 (B, N), detached.
 
     Args:
-        image_encoder: Config of the image encoder, such as ``CLIPVisionEncoder``.
-        text_encoder: Config of the text encoder, such as ``CLIPTextEncoder``.
+        image_encoder: Config of the image encoder, such as ``CLIPVisionEncoder``: a module that maps pixels
+            (B, 3, H, W) to features (B, embed_dim), with numbers ``embed_dim`` and ``depth``, its blocks, and with
+            ``hidden_states(image, layers)``, a list with (B, 1 + M, width) after each of these blocks, in the order of
+            ``layers``; ``pool(hidden)``, the features (B, embed_dim) of the last; and ``project(hidden)``, all its
+            tokens (B, 1 + M, embed_dim) in the joint space. Token 0 stands for the whole image, M for patches.
+        text_encoder: Config of the text encoder, such as ``CLIPTextEncoder``: the same for ids int64 (B, N), with
+            hidden states (B, N, width) and ``pool(hidden, text)``.
         losses: Configs of losses ``(image_feats (B, D), text_feats (B, D), pid (B,)) -> scalar``, of different types.
             ``SDMLoss`` is logged as ``loss_sdm``.
         token_noise: Config of an estimator with ``layer`` that maps (text tokens, image tokens) to (B, N).
@@ -176,7 +181,10 @@ class DualEncoder(BaseModel):
             losses["loss_tokens"] = self.token_loss(image_tokens, self.text_encoder.project(text_states[0]), read)
         if self.token_noise is not None:
             # After the passes with gradient: autocast reuses its casts of weights, and would reuse gradientless ones.
-            self.last_noise = self._measure_noise(image_states[0], text)
+            with torch.no_grad():
+                image_tokens = self.image_encoder.project(image_states[0])
+                text_tokens = self._text_tokens(text, self.token_noise.layer)
+                self.last_noise = self.token_noise(text_tokens, image_tokens).float()
         return losses
 
     @torch.no_grad()

@@ -1,0 +1,28 @@
+"""Write the weights of a run as one small file: half precision, no optimiser."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from mmreid_text.procedural.experiment import best_checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work_dir", type=Path, help="work dir of the run; its best epoch is taken, or its last")
+    parser.add_argument("out", type=Path, help="file to write; init_cfg=dict(type='CLIPPretrained') reads it")
+    args = parser.parse_args()
+    source = best_checkpoint(args.work_dir)
+    state = torch.load(source, map_location="cpu", weights_only=True)["state_dict"]
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    beside = args.out.with_name(f".{args.out.name}.{os.getpid()}")
+    torch.save({"state_dict": state}, beside)
+    os.replace(beside, args.out)
+    print(f"{source} -> {args.out}, {args.out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
