@@ -79,9 +79,7 @@ def report(out: Path, metrics: dict[str, float], masking: dict[str, float], seco
     print("\nMasking by class of word, percent:\n")
     print(format_table(masking, head="class"))
     auc, hard = (metrics[f"procedural_source/{key}"] for key in ("noise_auc", "noise_auc_attributes"))
-    print(
-        f"\nThe noise table finds wrong words with ROC AUC {auc:.1f}% among all words, {hard:.1f}% among attribute words."
-    )
+    print(f"\nROC AUC of the noise table for wrong words: {auc:.1f}% of all words, {hard:.1f}% of attribute words.")
     print(f"\nRank-1 {metrics[f'{MEAN}/start_R1']:.2f} -> {metrics[f'{MEAN}/R1']:.2f} on average, in {seconds:.0f} s.")
     print(f"Results:  {out / 'results.json'} and results.md")
     print(f"Pictures: {out / 'curves.png'}")

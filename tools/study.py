@@ -17,11 +17,11 @@ from pathlib import Path
 # One thread per run and a run per core: more pairs per second than one run on all cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import torch  # noqa: E402
+import torch
 
-from mmreid_text.engine.config import load_config  # noqa: E402
-from mmreid_text.evaluation.results import format_table, write_text  # noqa: E402
-from mmreid_text.procedural.experiment import last_noise_table, noise_auc, run_test, train_and_test  # noqa: E402
+from mmreid_text.engine.config import load_config
+from mmreid_text.evaluation.results import format_table, write_text
+from mmreid_text.procedural.experiment import last_noise_table, noise_auc, train_and_test
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/nam/tiny_procedural.py"
@@ -81,8 +81,8 @@ def main() -> None:
             seconds = time.monotonic() - began
             left = seconds / len(results) * (len(runs) - len(results))
             print(
-                f"[{len(results)}/{len(runs)}] {run.setting} {run.arm} seed {run.seed}: mean R1 {metrics['mean/R1']:.2f}"
-                f" ({len(results) / seconds * 3600:.1f} runs/h, ETA {left / 60:.0f} min)",
+                f"[{len(results)}/{len(runs)}] {run.setting} {run.arm} seed {run.seed}: "
+                f"mean R1 {metrics['mean/R1']:.2f} ({len(results) / seconds * 3600:.1f} runs/h, ETA {left / 60:.0f} min)",
                 flush=True,
             )
     rows = [{**asdict(run), "metrics": results[run]} for run in runs]
@@ -92,12 +92,12 @@ def main() -> None:
         report(setting, {run: m for run, m in results.items() if run.setting == setting})
 
 
-def config(run: Run):  # noqa: ANN201
+def config(run: Run):
     """The demo's config with one knob turned and the arm's masking."""
     options = {"randomness.seed": run.seed, "log_level": "WARNING", "train_cfg.val_interval": 1000}
     options["default_hooks.checkpoint.save_best"] = None  # the last epoch counts: nothing is chosen
     if run.knob is not None:
-        options[KNOBS[run.knob]] = type(KNOB_TYPES.get(run.knob, 0.0))(run.value)
+        options[KNOBS[run.knob]] = int(run.value) if run.value == int(run.value) else run.value
         if run.knob == "epochs":
             options["param_scheduler.1.end"] = options[KNOBS["epochs"]]
     cfg = load_config(str(CONFIG), options)
@@ -107,9 +107,6 @@ def config(run: Run):  # noqa: ANN201
     if run.arm == "none":
         cfg.custom_hooks = []
     return cfg
-
-
-KNOB_TYPES = {"num_ids": 0, "epochs": 0, "layer": 0}
 
 
 def prepare(runs: list[Run]) -> None:

@@ -114,12 +114,7 @@ class PublishedDataset(TextReIDDataset):
 
     @classmethod
     def finished_table(cls, path: Path, root: Path) -> CaptionTable | None:
-        """The table at ``path`` if it was made from the files of ``root`` as they are now.
-
-        Raises:
-            FileNotFoundError: An annotation file is missing.
-            ValueError: The table is damaged or another dataset's.
-        """
+        """The table at ``path`` if it was made from the files of ``root`` as they are now; ValueError if damaged."""
         if not path.exists():
             return None
         table = cls.map(path, root)

@@ -28,8 +28,8 @@ class NoiseTable:
 
     A row that was never written is all zeros; as the masking probability only depends on differences within a
     caption, that is the uniform start of the paper. The file is unlinked as soon as all ranks of the node have mapped
-    it, so nothing is left behind whenever a process dies. It stands in ``TMPDIR``; 4 M captions take 308 MB there, and an OSError
-    says where they do not fit.
+    it, so nothing is left behind whenever a process dies. It stands in ``TMPDIR``; 4 M captions take 308 MB there, and
+    an OSError says where they do not fit.
 
     Args:
         num_captions: Rows.
@@ -185,7 +185,7 @@ def _open(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{path} is no complete noise table ({type(error).__name__}: {error}). Copy it again from where it came, or "
+            f"{path} is no complete noise table ({type(error).__name__}: {error}). Copy it again from its source, or "
             "resume from an earlier checkpoint, whose table stands beside it."
         ) from error
 

@@ -153,10 +153,10 @@ def test_a_member_with_a_protocol_of_its_own_is_refused(tmp_path):
 
 
 def test_start_is_what_is_resumed_or_loaded(tmp_path):
-    def start(resume, **options):
+    def start(how, **options):
         cfg = load_config(FLAGSHIP, options)
         cfg.work_dir = str(tmp_path / "run")
-        set_start(cfg, resume)
+        set_start(cfg, how)
         return cfg.resume, cfg.load_from, cfg.model.init_cfg is None
 
     first, last = tmp_path / "first.pth", tmp_path / "run/epoch_2.pth"
