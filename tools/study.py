@@ -82,7 +82,8 @@ def main() -> None:
             left = seconds / len(results) * (len(runs) - len(results))
             print(
                 f"[{len(results)}/{len(runs)}] {run.setting} {run.arm} seed {run.seed}: "
-                f"mean R1 {metrics['mean/R1']:.2f} ({len(results) / seconds * 3600:.1f} runs/h, ETA {left / 60:.0f} min)",
+                f"mean R1 {metrics['mean/R1']:.2f} "
+                f"({len(results) / seconds * 3600:.1f} runs/h, ETA {left / 60:.0f} min)",
                 flush=True,
             )
     rows = [{**asdict(run), "metrics": results[run]} for run in runs]

@@ -12,7 +12,7 @@ test_pipeline = [
     dict(type='PackSample'),
 ]
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=64,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -21,7 +21,7 @@ train_dataloader = dict(
         type='ProceduralPedestrians',
         domain='source',
         split='train',
-        num_ids=6000,
+        num_ids=10000,
         size=(64, 32),
         noise_rate=0.2,
         pipeline=train_pipeline))

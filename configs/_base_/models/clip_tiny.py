@@ -12,5 +12,5 @@ model = dict(
         img_size=(64, 32),
         embed_dim=64),
     text_encoder=dict(type='CLIPTextEncoder', width=64, depth=4, heads=4, embed_dim=64),
-    losses=[dict(type='SDMLoss', tau=0.02), dict(type='ITCLoss', tau=0.02)],
+    losses=[dict(type='SDMLoss', tau=0.02)],
     init_cfg=dict(type='CLIPPretrained', checkpoint='{{fileDirname}}/../../../mmreid_text/weights/tiny_web.pt'))

@@ -28,7 +28,7 @@ class DualEncoder(BaseModel):
         text_encoder: Config of the text encoder, such as ``CLIPTextEncoder``: the same for ids int64 (B, N), with
             hidden states (B, N, width) and ``pool(hidden, text)``.
         losses: Configs of losses ``(image_feats (B, D), text_feats (B, D), pid (B,)) -> scalar``, of different types.
-            ``SDMLoss`` is logged as ``loss_sdm``.
+            ``SDMLoss`` is logged as ``loss_sdm``. A config's ``loss_weight`` (1) multiplies its loss.
         token_noise: Config of an estimator with ``layer`` that maps (text tokens, image tokens) to (B, N).
         token_loss: Config of a loss with ``layer`` over (image tokens, text tokens, text), of the text that the other
             losses read; logged as ``loss_tokens``.
@@ -77,12 +77,15 @@ class DualEncoder(BaseModel):
         self.image_encoder = MODELS.build(image_encoder)
         self.text_encoder = MODELS.build(text_encoder)
         self.losses = nn.ModuleDict()
-        for cfg in losses:
+        self.loss_weights: dict[str, float] = {}
+        for cfg in map(dict, losses):
+            weight = cfg.pop("loss_weight", 1.0)
             loss = MODELS.build(cfg)
             name = type(loss).__name__.removesuffix("Loss").lower()
             if name in self.losses:
                 raise ValueError(f"losses name {type(loss).__name__} twice: each type of loss can stand once.")
             self.losses[name] = loss
+            self.loss_weights[name] = weight
         self.token_noise = MODELS.build(token_noise) if token_noise else None
         self.token_loss = MODELS.build(token_loss) if token_loss else None
         self.last_noise: torch.Tensor | None = None
@@ -175,7 +178,10 @@ class DualEncoder(BaseModel):
         text_states = self.text_encoder.hidden_states(read, [depth if self.token_loss is None else readers[-1], depth])
         image_feats = self.image_encoder.pool(image_states[-1])
         text_feats = self.text_encoder.pool(text_states[-1], read)
-        losses = {f"loss_{name}": loss(image_feats, text_feats, pid) for name, loss in self.losses.items()}
+        losses = {
+            f"loss_{name}": self.loss_weights[name] * loss(image_feats, text_feats, pid)
+            for name, loss in self.losses.items()
+        }
         if self.token_loss is not None:
             image_tokens = self.image_encoder.project(image_states[len(readers) - 1])
             losses["loss_tokens"] = self.token_loss(image_tokens, self.text_encoder.project(text_states[0]), read)
