@@ -18,7 +18,7 @@ demo: $(READY)
 	$(RUN) tools/demo.py
 
 test: $(READY)
-	$(RUN) -m pytest -q
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -14,6 +14,10 @@ from pathlib import Path
 os.environ.setdefault("PYTHONWARNINGS", "ignore")
 warnings.filterwarnings("ignore")
 
+from mmengine.hooks import Hook  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
 from mmreid_text.engine.config import load_config  # noqa: E402
 from mmreid_text.engine.noise_table import load_noise_table  # noqa: E402
 from mmreid_text.evaluation.noise_report import report_noise_table  # noqa: E402
@@ -32,6 +36,24 @@ from mmreid_text.visualization import plot_curves  # noqa: E402
 ROOT = Path(__file__).parents[1]
 
 
+class ProgressBar(Hook):
+    """One line of progress with rate and ETA, in place of mmengine's log, which goes to the file."""
+
+    def before_train(self, runner: Runner) -> None:
+        self.bar = tqdm(total=runner.max_iters, initial=runner.iter, desc="training", unit="batch", mininterval=1)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
+    ) -> None:
+        self.bar.update()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self.bar.set_postfix_str(f"validation R1 {(metrics or {})['mean/R1']:.1f}")
+
+    def after_train(self, runner: Runner) -> None:
+        self.bar.close()
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default=str(ROOT / "configs/nam/tiny_procedural.py"))
@@ -43,13 +65,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     began = time.monotonic()
-    cfg = load_config(args.config, {"randomness.seed": args.seed, "log_level": "WARNING"})
+    cfg = load_config(args.config, {"randomness.seed": args.seed, "log_level": "ERROR"})
     out = args.work_dir
 
     say("1/5 Draw people and test the start, a tiny CLIP pre-trained on web-like phrases")
     start = run_test(cfg, out / "start", checkpoint=None)
     say(f"2/5 Train with noise-aware masking: {cfg.train_cfg.max_epochs} epochs, logs in {out / 'nam'}")
-    results = train_and_test(cfg, out / "nam")
+    results = train_and_test(cfg, out / "nam", hooks=[ProgressBar()])
     say("3/5 Rank by the true attributes: the ceiling")
     ceiling = ceilings(cfg)
     say("4/5 Compare the noise table with the words that are known to be wrong")

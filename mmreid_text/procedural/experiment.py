@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmreid_text.datasets import ProceduralPedestrians
@@ -17,7 +18,7 @@ from mmreid_text.evaluation.results import MEAN, write_text
 from mmreid_text.registry import DATASETS
 
 
-def train_and_test(cfg: Config, work_dir: Path) -> dict[str, float]:
+def train_and_test(cfg: Config, work_dir: Path, hooks: Sequence[Hook] = ()) -> dict[str, float]:
     """Train a config and test its best epoch; a second call returns what the first measured.
 
     A run that was killed goes on from its last epoch. Results of another config in the same place are not used: the
@@ -26,6 +27,7 @@ def train_and_test(cfg: Config, work_dir: Path) -> dict[str, float]:
     Args:
         cfg: Config with train, validation and test parts; not changed.
         work_dir: Folder of logs, checkpoints and results.
+        hooks: Further hooks of the training.
 
     Returns:
         Metrics of the test sets in percent, by ``<dataset>/<metric>``.
@@ -45,7 +47,10 @@ def train_and_test(cfg: Config, work_dir: Path) -> dict[str, float]:
             stale.unlink()
         write_text(started, stamp)
     cfg.experiment_name = f"{work_dir}_train"
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
     metrics = run_test(cfg, work_dir, checkpoint=best_checkpoint(work_dir))
     write_text(done, json.dumps({"config": stamp, "metrics": metrics}, indent=2))
     return metrics
