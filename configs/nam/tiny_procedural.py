@@ -5,9 +5,11 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 # SDM alone learns slowly from a start this weak: where a pair does not match yet, its gradient is large and points
-# away from the likeliest wrong answer only. ITC leads, SDM sharpens.
+# away from the likeliest wrong answer only. ITC leads, SDM sharpens, and the token loss keeps what the start knows of
+# words and patches, which the noise is read from.
 model = dict(
     losses=[dict(type='SDMLoss', tau=0.02), dict(type='ITCLoss', tau=0.05, loss_weight=10.0)],
+    token_loss=dict(type='TokenPatchLoss', layer=3, max_pairs=32),
     token_noise=dict(type='PatchSimilarityNoise', layer=3))
 custom_hooks = [dict(type='NoiseAwareMaskingHook', p=0.15)]
 optim_wrapper = dict(
