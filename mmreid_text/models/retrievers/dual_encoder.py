@@ -179,7 +179,7 @@ class DualEncoder(BaseModel):
         image_feats = self.image_encoder.pool(image_states[-1])
         text_feats = self.text_encoder.pool(text_states[-1], read)
         losses = {
-            f"loss_{name}": self.loss_weights[name] * loss(image_feats, text_feats, pid)
+            f"loss_{name}": self.loss_weights.get(name, 1.0) * loss(image_feats, text_feats, pid)
             for name, loss in self.losses.items()
         }
         if self.token_loss is not None:
