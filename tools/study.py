@@ -18,6 +18,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from mmengine.config import Config
 
 from mmreid_text.engine.config import load_config
 from mmreid_text.evaluation.results import format_table, write_text
@@ -93,7 +94,7 @@ def main() -> None:
         report(setting, {run: m for run, m in results.items() if run.setting == setting})
 
 
-def config(run: Run):
+def config(run: Run) -> Config:
     """The demo's config with one knob turned and the arm's masking."""
     options = {"randomness.seed": run.seed, "log_level": "WARNING", "train_cfg.val_interval": 1000}
     options["default_hooks.checkpoint.save_best"] = None  # the last epoch counts: nothing is chosen

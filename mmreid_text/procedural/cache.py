@@ -72,9 +72,8 @@ def _render_all(world: World, path: Path) -> None:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the pictures are too small to share, and data workers are many
     try:
-        todo = range(done, len(world))
         title = f"images of {world.stream}"
-        for index in tqdm(todo, title, total=len(world), initial=done, unit="image", delay=2):
+        for index in tqdm(range(done, len(world)), title, total=len(world), initial=done, unit="image", delay=2):
             images[index] = world.render(index)
             if (index + 1) % _CHUNK == 0:
                 images.flush()

@@ -21,7 +21,6 @@ def captions(rng, b, n=77):
 
 
 def test_rates_are_those_of_the_rule():
-    rng = np.random.default_rng(0)
     b, n, p = 4000, 60, 0.15
     text = np.full((b, n), 7)
     masked = draw_masked_text(text, np.full((b, n), p), np.arange(b), seed=1, epoch=2)
@@ -39,7 +38,6 @@ def test_rates_are_those_of_the_rule():
     assert random.max() <= 49404
     assert abs(random.mean() / 24702 - 1) < 0.05
     assert np.histogram(random, bins=10, range=(1, 49405))[0].min() > 0.08 * len(random)
-    del rng
 
 
 @settings(deadline=None, max_examples=50)

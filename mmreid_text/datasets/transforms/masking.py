@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mmreid_text.datasets.transforms.tokenizer import MASK
 from mmreid_text.randomness import uniform
 
-MASK = 49405
 KEEP_FROM = 0.9  # of the drawn tokens, 80% become the mask, 10% a random id, 10% stay
 RANDOM_FROM = 0.8
 
