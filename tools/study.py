@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -75,9 +76,12 @@ def main() -> None:
 
     results: dict[Run, dict[str, float]] = {}
     began = time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(args.jobs, maxtasksperchild=1) as pool:
-        for run, metrics in pool.imap_unordered(execute, [(run, args.work_dir) for run in runs]):
+    with ThreadPoolExecutor(args.jobs) as pool:
+        jobs = {pool.submit(run_apart, run, args.work_dir): run for run in runs}
+        for job in as_completed(jobs):
+            if job.exception() is not None:
+                pool.shutdown(cancel_futures=True)
+            run, metrics = jobs[job], job.result()
             results[run] = metrics
             seconds = time.monotonic() - began
             left = seconds / len(results) * (len(runs) - len(results))
@@ -124,16 +128,28 @@ def prepare(runs: list[Run]) -> None:
             DATASETS.build(dataset)
 
 
-def execute(job: tuple[Run, Path]) -> tuple[Run, dict[str, float]]:
+def run_apart(run: Run, folder: Path) -> dict[str, float]:
+    """Train and test one run in a process of its own, for threads and loggers belong to a process."""
+    work_dir = folder / run.setting / f"{run.arm}_{run.seed}"
+    process = multiprocessing.get_context("spawn").Process(target=execute, args=(run, work_dir))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(
+            f"{run.setting} {run.arm} seed {run.seed} ended with exit code {process.exitcode}; its error stands above "
+            f"and its log in {work_dir}. The same command goes on from what is done."
+        )
+    return json.loads((work_dir / "results.json").read_text())
+
+
+def execute(run: Run, work_dir: Path) -> None:
     """Train and test one run; NAM also says how well its table finds wrong words."""
-    run, folder = job
     torch.set_num_threads(1)
     cfg = config(run)
-    work_dir = folder / run.setting / f"{run.arm}_{run.seed}"
     metrics = train_and_test(cfg, work_dir)
     if run.arm == "nam" and cfg.train_dataloader.dataset.noise_rate > 0:
         metrics |= {f"noise/{key}": value for key, value in noise_auc(cfg, last_noise_table(work_dir)).items()}
-    return run, metrics
+    write_text(work_dir / "results.json", json.dumps(metrics, indent=2) + "\n")
 
 
 def report(setting: str, results: dict[Run, dict[str, float]]) -> None:

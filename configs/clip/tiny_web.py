@@ -10,13 +10,12 @@ model = dict(
     token_loss=dict(type='TokenPatchLoss', layer=3),
     init_cfg=None)
 train_dataloader = dict(
-    batch_size=256,
-    dataset=dict(domain='web', num_ids=20000))
+    dataset=dict(domain='web', num_ids=40000))
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='Adam', lr=1.5e-3, fused=True), clip_grad=dict(max_norm=5.0))
+    type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3, fused=True), clip_grad=dict(max_norm=5.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),
     dict(
-        type='CosineAnnealingLR', eta_min=0, by_epoch=True, begin=0, end=4, convert_to_iter_based=True),
+        type='CosineAnnealingLR', eta_min=0, by_epoch=True, begin=0, end=3, convert_to_iter_based=True),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=1)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
