@@ -1,6 +1,6 @@
 """Registries of mmreid_text: children of mmengine's under the scope ``mmreid_text``.
 
-Our parts register in the first six; configs name them by ``type``. The others hold nothing of ours: they stand here
+Our parts register in the first eight; configs name them by ``type``. The others hold nothing of ours: they stand here
 because mmengine warns about every root registry that the default scope lacks, then falls back to its own.
 """
 
@@ -20,15 +20,15 @@ MODELS = _child(root.MODELS, "models")
 METRICS = _child(root.METRICS, "evaluation")
 HOOKS = _child(root.HOOKS, "engine.hooks")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim_wrapper")
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "engine.optim_constructor")
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
 
-DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
 EVALUATOR = _child(root.EVALUATOR)
 FUNCTIONS = _child(root.FUNCTIONS)
 LOG_PROCESSORS = _child(root.LOG_PROCESSORS)
 LOOPS = _child(root.LOOPS)
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
 OPTIMIZERS = _child(root.OPTIMIZERS)
-OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 RUNNERS = _child(root.RUNNERS)
 VISBACKENDS = _child(root.VISBACKENDS)

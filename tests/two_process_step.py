@@ -11,7 +11,7 @@ from mmreid_text.registry import MODELS
 PAIRS = 8
 
 
-def tiny_model(dtype: torch.dtype) -> torch.nn.Module:
+def tiny_model(dtype: torch.dtype, micro_batch: int | None = None) -> torch.nn.Module:
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -28,6 +28,7 @@ def tiny_model(dtype: torch.dtype) -> torch.nn.Module:
             text_encoder=dict(type="mmreid_text.CLIPTextEncoder", width=32, depth=3, heads=4, embed_dim=24),
             losses=[dict(type="mmreid_text.SDMLoss"), dict(type="mmreid_text.ITCLoss")],
             token_noise=dict(type="mmreid_text.PatchSimilarityNoise", layer=2),
+            micro_batch=micro_batch,
         )
     )
     return model.to(dtype)
@@ -62,10 +63,10 @@ def step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict:
 
 
 if __name__ == "__main__":
-    out, dtype = sys.argv[1], getattr(torch, sys.argv[2])
+    out, dtype, micro_batch = sys.argv[1], getattr(torch, sys.argv[2]), int(sys.argv[3]) or None
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
-    model = MMDistributedDataParallel(tiny_model(dtype), device_ids=None, broadcast_buffers=False)
+    model = MMDistributedDataParallel(tiny_model(dtype, micro_batch), device_ids=None, broadcast_buffers=False)
     # Ranks take every other pair, as a distributed sampler deals them.
     result = step(model, {key: value[rank::world] for key, value in global_batch(dtype).items()})
     if rank == 0:

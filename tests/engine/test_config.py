@@ -10,7 +10,7 @@ from mmengine.optim import LinearLR  # noqa: F401  (registers mmengine's schedul
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 
 from mmreid_text.datasets import CUHKPEDES, TextReIDDataset, write_caption_table
-from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, load_config, set_start
+from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, check_shares, load_config, set_start
 from mmreid_text.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +173,14 @@ def test_start_is_what_is_resumed_or_loaded(tmp_path):
     assert start(str(first)) == (True, str(first), True)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist"):
         start("nowhere.pth")
+
+
+def test_ranks_want_equal_shares():
+    cfg = load_config(FLAGSHIP)
+    check_shares(cfg)
+    cfg.train_dataloader.sampler.round_up = False
+    with pytest.raises(ValueError, match=r"sampler\.round_up is False, .*leave it out"):
+        check_shares(cfg)
 
 
 def test_own_table_and_its_images_are_checked(tmp_path):

@@ -17,9 +17,11 @@ def torchrun(*args: str, env: dict | None = None) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-9), ("float32", 1e-5)])
-def test_loss_and_every_gradient_equal_one_process(dtype, bound, tmp_path):
-    torchrun(str(WORKER), str(tmp_path / "two.pt"), dtype)
+@pytest.mark.parametrize(
+    ("dtype", "bound", "micro_batch"), [("float64", 1e-9, 0), ("float32", 1e-5, 0), ("float64", 1e-9, 3)]
+)
+def test_loss_and_every_gradient_equal_one_process(dtype, bound, micro_batch, tmp_path):
+    torchrun(str(WORKER), str(tmp_path / "two.pt"), dtype, str(micro_batch))
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     one = step(tiny_model(getattr(torch, dtype)), global_batch(getattr(torch, dtype)))
 

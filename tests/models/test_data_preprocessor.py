@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torchvision.transforms import functional as tv
 
 from mmreid_text.apis import tokenize
+from mmreid_text.models import data_preprocessor
 from mmreid_text.models.data_preprocessor import CLIP_MEAN, CLIP_STD, ReIDDataPreprocessor
 
 
@@ -29,6 +32,38 @@ def test_equals_torchvision_then_fills_with_the_mean(batch):
         expected = tv.normalize(tv.to_tensor(array), CLIP_MEAN, CLIP_STD)
         expected[:, top : top + height, left : left + width] = torch.tensor(CLIP_MEAN)[:, None, None]
         torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_equals_a_float64_reference(seed):
+    rng = np.random.default_rng(seed)
+    size, height, width = rng.integers(1, 6), rng.integers(3, 40), rng.integers(3, 30)
+    image = rng.integers(0, 256, (size, 3, height, width), dtype=np.uint8)
+    mean, std = rng.uniform(1, 254, 3), rng.uniform(20, 120, 3)
+    boxes = np.zeros((size, 4), dtype=np.int64)
+    expected = np.empty(image.shape)
+    for i in range(size):
+        if rng.random() < 0.6:
+            h, w = rng.integers(1, height + 1), rng.integers(1, width + 1)
+            boxes[i] = rng.integers(height - h + 1), rng.integers(width - w + 1), h, w
+        top, left, h, w = boxes[i]
+        for c in range(3):
+            expected[i, c] = (image[i, c] - mean[c]) / std[c]
+            expected[i, c, top : top + h, left : left + w] = mean[c] / 255
+    batch = {
+        "image": torch.from_numpy(image),
+        "text": tokenize(["a coat"] * int(size)),
+        "erase_box": torch.from_numpy(boxes),
+    }
+    preprocessor = ReIDDataPreprocessor(mean.tolist(), std.tolist())
+    result = preprocessor(batch, True)["image"]
+    assert result.dtype == torch.float32
+    np.testing.assert_allclose(result.numpy(), expected, atol=2e-6, rtol=1e-6)
+    # The way of accelerators fills the same pixels.
+    filled = preprocessor({**batch, "erase_box": torch.zeros_like(batch["erase_box"])}, True)["image"]
+    data_preprocessor._erase_masked(filled, batch["erase_box"], preprocessor.erase_value)
+    assert torch.equal(filled, result)
 
 
 def test_trims_both_texts_to_the_longest_caption(batch):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mmreid_text.models.checkpoints import load_into
 from mmreid_text.registry import MODELS
@@ -22,16 +23,22 @@ class DualEncoder(BaseModel):
     Args:
         image_encoder: Config of the image encoder, such as ``CLIPVisionEncoder``: a module that maps pixels
             (B, 3, H, W) to features (B, embed_dim), with numbers ``embed_dim`` and ``depth``, its blocks, and with
-            ``hidden_states(image, layers)``, a list with (B, 1 + M, width) after each of these blocks, in the order of
-            ``layers``; ``pool(hidden)``, the features (B, embed_dim) of the last; and ``project(hidden)``, all its
-            tokens (B, 1 + M, embed_dim) in the joint space. Token 0 stands for the whole image, M for patches.
+            ``encode(image, layers)``, the features and a list with the hidden states (B, 1 + M, width) after each of
+            these blocks, in the order of ``layers``; ``hidden_states(image, layers)``, that list alone; and
+            ``project(hidden)``, all its tokens (B, 1 + M, embed_dim) in the joint space. Token 0 stands for the whole
+            image, M for patches.
         text_encoder: Config of the text encoder, such as ``CLIPTextEncoder``: the same for ids int64 (B, N), with
-            hidden states (B, N, width) and ``pool(hidden, text)``.
+            hidden states (B, N, width); both methods take ``lengths``, the tokens of each caption or None, as well.
         losses: Configs of losses ``(image_feats (B, D), text_feats (B, D), pid (B,)) -> scalar``, of different types.
             ``SDMLoss`` is logged as ``loss_sdm``. A config's ``loss_weight`` (1) multiplies its loss.
         token_noise: Config of an estimator with ``layer`` that maps (text tokens, image tokens) to (B, N).
         token_loss: Config of a loss with ``layer`` over (image tokens, text tokens, text), of the text that the other
             losses read; logged as ``loss_tokens``.
+        micro_batch: Pairs that are encoded at a time in training, for batches larger than the memory: gradient caching
+            (Gao et al., RepL4NLP 2021). Features are computed chunk by chunk and nothing else of them kept, the losses
+            see the whole batch, and the backward pass encodes each chunk again. Losses and gradients are those of the
+            ordinary step, for a third more time; the memory is that of one chunk. With a ``token_loss`` its tokens
+            are kept for the whole batch.
         data_preprocessor: Config. Default: ``ReIDDataPreprocessor`` with CLIP's mean and deviation.
         init_cfg: ``dict(type='CLIPPretrained', checkpoint=<file, folder or Hugging Face name>)`` loads CLIP weights,
             see :func:`mmreid_text.models.checkpoints.load_clip`; other configs go to mmengine.
@@ -60,6 +67,7 @@ class DualEncoder(BaseModel):
         losses: Sequence[dict[str, Any]] = (),
         token_noise: dict[str, Any] | None = None,
         token_loss: dict[str, Any] | None = None,
+        micro_batch: int | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -88,10 +96,13 @@ class DualEncoder(BaseModel):
             self.loss_weights[name] = weight
         self.token_noise = MODELS.build(token_noise) if token_noise else None
         self.token_loss = MODELS.build(token_loss) if token_loss else None
+        self.micro_batch = micro_batch
         self.last_noise: torch.Tensor | None = None
         self._check()
 
     def _check(self) -> None:
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch must be at least 1, or None for none, got {self.micro_batch}.")
         image, text = self.image_encoder, self.text_encoder
         if image.embed_dim != text.embed_dim:
             raise ValueError(
@@ -128,14 +139,12 @@ class DualEncoder(BaseModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Image tokens (B, 1 + M, D) and text tokens (B, N, D) after ``layer`` blocks, in the joint space.
 
-        Both go through the encoder's final norm and projection; deeper blocks are not computed.
+        Both go through the encoder's final norm and projection; deeper blocks are not computed. Text tokens beyond EOT
+        mean nothing.
         """
         (image_hidden,) = self.image_encoder.hidden_states(image, [layer])
-        return self.image_encoder.project(image_hidden), self._text_tokens(text, layer)
-
-    def _text_tokens(self, text: torch.Tensor, layer: int) -> torch.Tensor:
-        (hidden,) = self.text_encoder.hidden_states(text, [layer])
-        return self.text_encoder.project(hidden)
+        (text_hidden,) = self.text_encoder.hidden_states(text, [layer])
+        return self.image_encoder.project(image_hidden), self.text_encoder.project(text_hidden)
 
     def forward(self, image: torch.Tensor, text: torch.Tensor, mode: str = "tensor", **ids: Any) -> Any:
         """Run on a batch of the data preprocessor.
@@ -161,6 +170,7 @@ class DualEncoder(BaseModel):
         text: torch.Tensor,
         pid: torch.Tensor,
         masked_text: torch.Tensor | None = None,
+        lengths: Sequence[int] | None = None,
         **_: Any,
     ) -> dict[str, torch.Tensor]:
         """Losses of a batch of pairs, ``{'loss_<name>': scalar}``; renews ``last_noise`` when there is token_noise.
@@ -170,28 +180,54 @@ class DualEncoder(BaseModel):
             text: int64 (B, N), the captions as written.
             pid: int64 (B,), identities.
             masked_text: int64 (B, N), what the losses read in place of ``text``.
+            lengths: Tokens of each caption, EOT included, of ``text`` and ``masked_text`` alike. Where they are not
+                given, the host waits for a GPU to say.
         """
         read = text if masked_text is None else masked_text
-        depth = self.text_encoder.depth
-        readers = [reader.layer for reader in (self.token_noise, self.token_loss) if reader is not None]
-        image_states = self.image_encoder.hidden_states(image, [*readers, self.image_encoder.depth])
-        text_states = self.text_encoder.hidden_states(read, [depth if self.token_loss is None else readers[-1], depth])
-        image_feats = self.image_encoder.pool(image_states[-1])
-        text_feats = self.text_encoder.pool(text_states[-1], read)
+        size = self.micro_batch or len(image)
+        parts = []
+        for start in range(0, len(image), size):
+            rows = slice(start, start + size)
+            part = self._encode_pairs(image[rows], read[rows], text[rows], None if lengths is None else lengths[rows])
+            parts.append(part)
+        image_feats, text_feats, image_tokens, text_tokens, noise = (
+            None if values[0] is None else torch.cat(values) for values in zip(*parts, strict=True)
+        )
+        self.last_noise = noise
         losses = {
             f"loss_{name}": self.loss_weights.get(name, 1.0) * loss(image_feats, text_feats, pid)
             for name, loss in self.losses.items()
         }
         if self.token_loss is not None:
-            image_tokens = self.image_encoder.project(image_states[len(readers) - 1])
-            losses["loss_tokens"] = self.token_loss(image_tokens, self.text_encoder.project(text_states[0]), read)
+            losses["loss_tokens"] = self.token_loss(image_tokens, text_tokens, read)
+        return losses
+
+    def _encode_pairs(
+        self, image: torch.Tensor, read: torch.Tensor, text: torch.Tensor, lengths: Sequence[int] | None
+    ) -> tuple[Any, ...]:
+        """Features of ``image`` and ``read``, their tokens for ``token_loss``, noise of ``text``; None if unasked."""
+        noise_layer = [] if self.token_noise is None else [self.token_noise.layer]
+        loss_layer = [] if self.token_loss is None else [self.token_loss.layer]
+        image_feats, image_states = self._encode(self.image_encoder, image, noise_layer + loss_layer)
+        text_feats, text_states = self._encode(self.text_encoder, read, loss_layer, lengths)
+        image_tokens = text_tokens = noise = None
+        if self.token_loss is not None:
+            image_tokens = self.image_encoder.project(image_states[-1])
+            text_tokens = self.text_encoder.project(text_states[-1])
         if self.token_noise is not None:
             # After the passes with gradient: autocast reuses its casts of weights, and would reuse gradientless ones.
             with torch.no_grad():
-                image_tokens = self.image_encoder.project(image_states[0])
-                text_tokens = self._text_tokens(text, self.token_noise.layer)
-                self.last_noise = self.token_noise(text_tokens, image_tokens).float()
-        return losses
+                (words,) = self.text_encoder.hidden_states(text, noise_layer, lengths)
+                patches = self.image_encoder.project(image_states[0])
+                noise = self.token_noise(self.text_encoder.project(words), patches).float()
+        return image_feats, text_feats, image_tokens, text_tokens, noise
+
+    def _encode(self, encoder: Any, *args: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        if self.micro_batch is None or not torch.is_grad_enabled():
+            return encoder.encode(*args)
+        # What caching gradients by hand would do, left to autograd: with all chunks in one graph, clipping,
+        # accumulation and DistributedDataParallel see one ordinary backward pass. No random numbers are drawn.
+        return checkpoint(encoder.encode, *args, use_reentrant=False, preserve_rng_state=False)
 
     @torch.no_grad()
     def predict(
@@ -202,6 +238,7 @@ class DualEncoder(BaseModel):
         pid: torch.Tensor,
         image_id: torch.Tensor,
         dataset: Sequence[str],
+        lengths: Sequence[int] | None = None,
         **_: Any,
     ) -> list[dict[str, Any]]:
         """Features of images and of all their captions, one dict per image.
@@ -213,13 +250,14 @@ class DualEncoder(BaseModel):
             pid: int64 (B,).
             image_id: int64 (B,).
             dataset: B names.
+            lengths: Tokens of each caption, EOT included.
 
         Returns:
             B dicts: ``dataset`` str, ``pid`` and ``image_id`` int, ``image_feat`` float32 (D,) and ``text_feats``
             float32 (n, D), before L2 normalisation, on the CPU in memory of their own.
         """
         image_feats = self.encode_image(image).float().cpu()
-        text_feats = self.encode_text(text).float().cpu().split(list(num_captions))
+        text_feats = self.text_encoder.encode(text, lengths=lengths)[0].float().cpu().split(list(num_captions))
         rows = zip(dataset, image_feats, text_feats, pid.tolist(), image_id.tolist(), strict=True)
         return [
             {
