@@ -2,9 +2,9 @@
 
     python tools/prepare_data.py luperson_mllm data/LUPerson-MLLM
 
-The table is data/LUPerson-MLLM.arrow then, where the dataset finds it by itself. Stopped at any moment it leaves no
-half table; started again it writes the table anew, or does nothing where a complete one of the same files stands.
-`--check-images` then decodes every image once and goes on where it was stopped.
+The table is data/LUPerson-MLLM.arrow then, where the dataset finds it by itself, and its token ids are
+data/LUPerson-MLLM.arrow.tokens. Stopped at any moment it leaves no half file; started again it goes on, or does nothing
+where complete ones of the same files stand. `--check-images` then decodes every image once and goes on likewise.
 """
 
 import argparse
@@ -19,11 +19,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mmreid_text import __version__
 from mmreid_text.datasets import CUHKPEDES, ICFGPEDES, CaptionTable, LUPersonMLLM, RSTPReid, write_caption_table
 from mmreid_text.datasets.caption_rows import Columns
+from mmreid_text.datasets.caption_tokens import open_caption_tokens, tokens_path, write_caption_tokens
+from mmreid_text.datasets.image_store import ImageStore
 from mmreid_text.datasets.published import PublishedDataset
 from mmreid_text.datasets.text_reid_dataset import format_counts
 from mmreid_text.datasets.transforms.image import read_image
+from mmreid_text.datasets.work_folder import remove_work_folder, work_folder
 
 READERS: dict[str, type[PublishedDataset]] = {
     reader.name: reader for reader in (CUHKPEDES, ICFGPEDES, RSTPReid, LUPersonMLLM)
@@ -40,10 +44,12 @@ def main() -> int:
         table = reader.finished_table(out, args.root)
         if table is not None and Path(table.image_root) == reader.find_images(args.root):
             print(f"{out} is complete and matches {args.root}; nothing to write.")
+            remove_work_folder(out)
         else:
             if out.exists():
                 print(f"{out} was made from other files than {args.root} holds now; writing it anew.")
             table = write(out, reader, args.root)
+        write_tokens(table, args.jobs)
         print(summary(table, reader))
         if args.check_images:
             return check_images(table, reader.find_images(args.root), Path(f"{out}.check.json"), args.jobs)
@@ -59,24 +65,39 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("root", type=Path, help="folder of the dataset, laid out as docs/data.md shows")
     parser.add_argument("--out", type=Path, help="the table to write; ROOT.arrow unless told")
     parser.add_argument("--check-images", action="store_true", help="decode every image once; list unreadable ones")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that decode images")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that tokenize and decode")
     return parser.parse_args()
 
 
 def write(out: Path, reader: type[PublishedDataset], root: Path) -> CaptionTable:
     inputs = reader.inputs(root)
-    tree = reader.read(root)
+    stamp = {"version": __version__, "dataset": reader.name, "root": os.path.abspath(root), "inputs": inputs}
+    with work_folder(out, stamp) as work:
+        tree = reader.read(root, work)
 
-    def progress() -> Iterator[Columns]:
-        with tqdm(total=tree.captions, unit=" captions", unit_scale=True, desc=str(out)) as bar:
-            for chunk in tree.chunks:
-                yield chunk
-                bar.update(len(chunk["image"]))
+        def progress() -> Iterator[Columns]:
+            with tqdm(total=tree.captions, unit=" captions", unit_scale=True, desc=str(out)) as bar:
+                for chunk in tree.chunks:
+                    yield chunk
+                    bar.update(len(chunk["image"]))
+                bar.total = bar.n  # what belongs to no image was counted, too
 
-    extra = {"notes": tree.notes, "inputs": inputs}
-    table = write_caption_table(out, progress(), reader.name, str(tree.image_root), tree.sources, extra)
+        extra = {"notes": tree.notes, "inputs": inputs}
+        table = write_caption_table(out, progress(), reader.name, str(tree.image_root), tree.sources, extra)
     print(f"{out}: {len(table):,} captions, {out.stat().st_size / 1e6:,.1f} MB, fingerprint {table.fingerprint[:12]}")
     return table
+
+
+def write_tokens(table: CaptionTable, jobs: int) -> None:
+    """Tokenize the captions, unless their tokens are there already."""
+    try:
+        tokens = open_caption_tokens(table)
+    except ValueError as error:
+        print(f"{tokens_path(table)}: {error}; writing it anew.")
+        tokens = None
+    if tokens is None:
+        tokens = write_caption_tokens(table, jobs)
+        print(f"{tokens.path}: {len(tokens):,} captions, {os.path.getsize(tokens.path) / 1e6:,.1f} MB")
 
 
 def summary(table: CaptionTable, reader: type[PublishedDataset]) -> str:
@@ -87,6 +108,9 @@ def summary(table: CaptionTable, reader: type[PublishedDataset]) -> str:
 
 def check_images(table: CaptionTable, root: Path, report: Path, jobs: int) -> int:
     """Decode every image; ``report`` holds how far the check came and which files failed."""
+    if ImageStore.find(root) is not None:
+        print(f"{root} is an image store: its images were decoded when they were packed.")
+        return 0
     done, failed = read_report(report, table)
     total = sum(row["images"] for row in table.info["summary"].values())
     # Files that failed are tried again: they may have been replaced meanwhile.

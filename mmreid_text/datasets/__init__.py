@@ -8,11 +8,13 @@ from mmreid_text.datasets.icfg_pedes import ICFGPEDES
 from mmreid_text.datasets.luperson_mllm import LUPersonMLLM
 from mmreid_text.datasets.procedural_pedestrians import ProceduralPedestrians
 from mmreid_text.datasets.rstpreid import RSTPReid
+from mmreid_text.datasets.samplers import ArraySampler
 from mmreid_text.datasets.text_reid_dataset import TextReIDDataset
 
 __all__ = [
     "CUHKPEDES",
     "ICFGPEDES",
+    "ArraySampler",
     "CaptionTable",
     "ConcatDataset",
     "LUPersonMLLM",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mmreid_text.datasets.caption_cells import CaptionCells
 from mmreid_text.datasets.caption_rows import COLUMNS, Columns, Content, record_batches, schema_of
+from mmreid_text.datasets.shared_array import SharedArray
 
 BATCH_ROWS = 65_536
 _META = b"mmreid_text"
@@ -26,7 +28,7 @@ class CaptionTable:
     test) and then image; an image's captions are contiguous and ``image_id`` counts images from 0 within a split.
 
     A table is a view: :meth:`split`, :meth:`select` and :meth:`filter_sources` copy no text. A mapped table pickles as
-    its path and rows, so every worker reads the same page cache under fork and spawn alike.
+    its path and shares its rows, so every worker reads the same page cache and memory under fork and spawn alike.
 
     >>> table = CaptionTable.from_columns(
     ...     dict(image=["a.jpg", "a.jpg"], caption=["A man.", "He walks."], pid=[0, 0], image_id=[0, 0]), name="mine")
@@ -34,16 +36,11 @@ class CaptionTable:
     (2, 'He walks.')
     """
 
-    def __init__(self, data: pa.Table, info: dict[str, Any], path: str | None, rows: range | np.ndarray) -> None:
+    def __init__(self, cells: CaptionCells, info: dict[str, Any], path: str | None, rows: range | SharedArray) -> None:
         self.info = info
         self.path = path
-        self._data = data
+        self._cells = cells
         self._rows = rows
-        self._starts = [0]
-        for batch in data.column("pid").chunks:
-            self._starts.append(self._starts[-1] + len(batch))
-        self._text = {key: data.column(key).chunks for key in ("image", "caption")}
-        self._ids = {key: [c.to_numpy() for c in data.column(key).chunks] for key in ("pid", "image_id")}
         self._views: dict[str, np.ndarray] = {}
 
     @classmethod
@@ -57,14 +54,15 @@ class CaptionTable:
         path = os.path.abspath(path)
         check_table(path)
         try:
-            data = pa.ipc.open_file(pa.memory_map(path)).read_all()
-            info = json.loads((data.schema.metadata or {})[_META])
+            content = pa.memory_map(path).read_buffer()
+            info = json.loads((pa.ipc.open_file(content).schema.metadata or {})[_META])
+            cells = CaptionCells(content)
         except (pa.ArrowInvalid, KeyError, ValueError) as error:
             raise ValueError(
                 f"{path} is not a complete caption table ({type(error).__name__}: {error}). "
                 "Remove it and write it again with `python tools/prepare_data.py` (docs/data.md)."
             ) from error
-        return cls(data, info, path, range(data.num_rows))
+        return cls(cells, info, path, range(cells.data.num_rows))
 
     @classmethod
     def from_chunks(
@@ -78,8 +76,12 @@ class CaptionTable:
         """Build a table in memory; the arguments are those of :func:`write_caption_table`."""
         schema = schema_of(sources)
         content = Content(name, image_root)
-        data = pa.Table.from_batches(content.follow(record_batches(chunks, schema)), schema)
-        return cls(data, content.info(extra), None, range(data.num_rows))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, schema) as writer:
+            for batch in _rebatched(content.follow(record_batches(chunks, schema))):
+                writer.write_batch(batch)
+        cells = CaptionCells(sink.getvalue())
+        return cls(cells, content.info(extra), None, range(cells.data.num_rows))
 
     @classmethod
     def from_columns(cls, columns: Columns, name: str, image_root: str = "") -> "CaptionTable":
@@ -100,7 +102,7 @@ class CaptionTable:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is None:
-            return CaptionTable, (self._data, self.info, None, self._rows)
+            return _unpickle, (self._cells.content, self.info, self._rows)
         return _reopen, (self.path, self.info["fingerprint"], self._rows)
 
     @property
@@ -116,26 +118,24 @@ class CaptionTable:
         """sha256 over the content of the columns; of a view: over the whole table's fingerprint and the view's rows."""
         whole = self.info["fingerprint"]
         if isinstance(self._rows, range):
-            if len(self) == self._data.num_rows:
+            if len(self) == self._cells.data.num_rows:
                 return whole
             rows = f"{self._rows.start}:{self._rows.stop}".encode()
         else:
-            rows = np.ascontiguousarray(self._rows, dtype="<i8").tobytes()
+            rows = np.ascontiguousarray(self._rows.values, dtype="<i8").tobytes()
         return hashlib.sha256(whole.encode() + rows).hexdigest()
 
     @property
     def splits(self) -> list[str]:
         """Names of the splits that the view has rows of."""
         return [
-            name
-            for name, (start, stop) in self.info["splits"].items()
-            if bisect_left(self._rows, stop) > bisect_left(self._rows, start)
+            name for name, (start, stop) in self.info["splits"].items() if self._first_at(stop) > self._first_at(start)
         ]
 
     @property
     def sources(self) -> list[str]:
         """Every caption source that the whole table knows."""
-        return self._data.schema.field("source").metadata[b"values"].decode().split("\n")
+        return self._cells.data.schema.field("source").metadata[b"values"].decode().split("\n")
 
     def split(self, name: str) -> "CaptionTable":
         """View of one split.
@@ -149,7 +149,7 @@ class CaptionTable:
         if isinstance(self._rows, range):
             first = max(start, self._rows.start)
             return self._view(range(first, max(first, min(stop, self._rows.stop))))
-        return self._view(self._rows[(self._rows >= start) & (self._rows < stop)])
+        return self._view(SharedArray(self._rows.values[self._first_at(start) : self._first_at(stop)]))
 
     def select(self, rows: np.ndarray) -> "CaptionTable":
         """View of ``rows``, int64 (n,), strictly ascending positions in this view.
@@ -160,10 +160,10 @@ class CaptionTable:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows[0] < 0 or rows[-1] >= len(self) or (np.diff(rows) <= 0).any()):
             raise ValueError(f"Rows of {self._title()} must ascend within 0..{len(self) - 1}, without repeats.")
-        rows = rows + self._rows.start if isinstance(self._rows, range) else self._rows[rows]
+        rows = rows + self._rows.start if isinstance(self._rows, range) else self._rows.values[rows]
         if rows.size and rows[-1] - rows[0] + 1 == rows.size:
             return self._view(range(int(rows[0]), int(rows[-1]) + 1))
-        return self._view(rows)
+        return self._view(SharedArray(rows))
 
     def filter_sources(self, sources: Sequence[str]) -> "CaptionTable":
         """View of the captions that came from ``sources``.
@@ -175,22 +175,31 @@ class CaptionTable:
         unknown = [source for source in sources if source not in known]
         if unknown or not sources:
             raise ValueError(f"{self._title()} has no caption source {unknown or '[]'}; it has {known}.")
-        codes = self._gather([chunk.indices.to_numpy() for chunk in self._data.column("source").chunks])
+        codes = _joined(self._parts([chunk.indices.to_numpy() for chunk in self._cells.data.column("source").chunks]))
         return self.select(np.flatnonzero(np.isin(codes, [known.index(source) for source in sources])))
+
+    @property
+    def num_whole_rows(self) -> int:
+        """Rows of the whole table that this is a view of."""
+        return self._cells.data.num_rows
+
+    def position(self, row: int) -> int:
+        """Row of the whole table that row ``row`` of this view is."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"Row {row} lies outside {self._title()} of {len(self)} rows.")
+        return self._rows[row] if isinstance(self._rows, range) else int(self._rows.values[row])
 
     def image(self, row: int) -> str:
         """Path of the row's image relative to the image root."""
-        batch, offset = self._locate(row)
-        return self._text["image"][batch][offset].as_py()
+        return self._cells.text("image", self.position(row))
 
     def caption(self, row: int) -> str:
-        batch, offset = self._locate(row)
-        return self._text["caption"][batch][offset].as_py()
+        return self._cells.text("caption", self.position(row))
 
     def ids(self, row: int) -> tuple[int, int]:
         """``pid`` and ``image_id`` of one row."""
-        batch, offset = self._locate(row)
-        return int(self._ids["pid"][batch][offset]), int(self._ids["image_id"][batch][offset])
+        position = self.position(row)
+        return self._cells.number("pid", position), self._cells.number("image_id", position)
 
     @property
     def pid(self) -> np.ndarray:
@@ -202,6 +211,10 @@ class CaptionTable:
         """int64 (n,): zero-copy within one record batch, else gathered once on first use."""
         return self._column("image_id")
 
+    def parts(self, key: str) -> Iterator[np.ndarray]:
+        """Column 'pid' or 'image_id' in pieces int64, in order: zero-copy unless the view skips rows."""
+        return self._parts([chunk.to_numpy() for chunk in self._cells.data.column(key).chunks])
+
     def first_rows(self) -> np.ndarray:
         """int64 (images + 1,): the row at which every image's captions start, and the end."""
         image = self.image_id
@@ -210,7 +223,7 @@ class CaptionTable:
         # An image of another split may carry the same number, so a split's border is a start, too.
         borders = np.diff(image) != 0
         for start, _ in self.info["splits"].values():
-            border = bisect_left(self._rows, start)
+            border = self._first_at(start)
             if 0 < border < len(self):
                 borders[border - 1] = True
         return np.concatenate([[0], np.flatnonzero(borders) + 1, [len(image)]]).astype(np.int64)
@@ -223,40 +236,37 @@ class CaptionTable:
     def columns(self) -> Iterator[dict[str, Any]]:
         """The view's rows as chunks that :func:`write_caption_table` takes."""
         for start in range(0, len(self), BATCH_ROWS):
-            rows = self._rows[start : start + BATCH_ROWS]
-            if isinstance(rows, range):
-                part = self._data.slice(rows.start, len(rows))
+            if isinstance(self._rows, range):
+                part = self._cells.data.slice(self._rows.start + start, min(BATCH_ROWS, len(self) - start))
             else:
-                part = self._data.take(pa.array(rows))
+                part = self._cells.data.take(pa.array(self._rows.values[start : start + BATCH_ROWS]))
             yield {key: part.column(key) for key in COLUMNS}
 
     def _title(self) -> str:
         return f"Caption table {self.path or self.name}"
 
-    def _view(self, rows: range | np.ndarray) -> "CaptionTable":
-        return CaptionTable(self._data, self.info, self.path, rows)
+    def _first_at(self, position: int) -> int:
+        """The first row of this view that is at ``position`` of the whole table or behind it."""
+        return bisect_left(self._rows if isinstance(self._rows, range) else self._rows.values, position)
 
-    def _locate(self, row: int) -> tuple[int, int]:
-        if not 0 <= row < len(self):
-            raise IndexError(f"Row {row} lies outside {self._title()} of {len(self)} rows.")
-        position = int(self._rows[row])
-        batch = bisect_right(self._starts, position) - 1
-        return batch, position - self._starts[batch]
+    def _view(self, rows: range | SharedArray) -> "CaptionTable":
+        return CaptionTable(self._cells, self.info, self.path, rows)
 
     def _column(self, key: str) -> np.ndarray:
         if key not in self._views:
-            view = self._gather(self._ids[key])
+            view = _joined(self.parts(key))
             view.flags.writeable = False
             self._views[key] = view
         return self._views[key]
 
-    def _gather(self, chunks: list[np.ndarray]) -> np.ndarray:
-        if not isinstance(self._rows, range):
-            return np.concatenate(chunks)[self._rows]
-        start, stop = self._rows.start, self._rows.stop
-        parts = [c[max(start - a, 0) : max(stop - a, 0)] for a, c in zip(self._starts, chunks)]
-        parts = [part for part in parts if len(part)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, dtype=np.int64)])
+    def _parts(self, chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        for start, chunk in zip(self._cells.starts, chunks):
+            if isinstance(self._rows, range):
+                part = chunk[max(self._rows.start - start, 0) : max(self._rows.stop - start, 0)]
+            else:
+                part = chunk[self._rows.values[self._first_at(start) : self._first_at(start + len(chunk))] - start]
+            if len(part):
+                yield part
 
 
 def check_table(path: str | os.PathLike[str]) -> None:
@@ -302,13 +312,11 @@ def write_caption_table(
                 writer.write_batch(batch)
         # The schema stands first in the file, but counts and fingerprint are known last: hence the second pass.
         full = schema.with_metadata({_META: json.dumps(content.info(extra), ensure_ascii=False)})
-        with pa.memory_map(str(body)) as source, pa.OSFile(str(final), "wb") as sink:
-            data = pa.ipc.open_file(source).read_all()
+        with pa.OSFile(str(body)) as source, pa.OSFile(str(final), "wb") as sink:
+            reader = pa.ipc.open_file(source)
             with pa.ipc.new_file(sink, full) as writer:
-                for start in range(0, data.num_rows, BATCH_ROWS):
-                    for batch in data.slice(start, BATCH_ROWS).combine_chunks().to_batches():
-                        writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=full))
-            del data
+                for batch in _rebatched(reader.get_batch(i) for i in range(reader.num_record_batches)):
+                    writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=full))
         with open(final, "rb") as file:
             os.fsync(file.fileno())
         os.replace(final, path)
@@ -319,8 +327,33 @@ def write_caption_table(
     return CaptionTable.open(path)
 
 
-def _reopen(path: str, fingerprint: str, rows: range | np.ndarray) -> CaptionTable:
+def _rebatched(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ``BATCH_ROWS``."""
+    held: list[pa.RecordBatch] = []
+    room = BATCH_ROWS
+    for batch in batches:
+        while batch.num_rows:
+            held.append(batch.slice(0, room))
+            room -= held[-1].num_rows
+            batch = batch.slice(held[-1].num_rows)
+            if not room:
+                yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+                held, room = [], BATCH_ROWS
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+
+
+def _reopen(path: str, fingerprint: str, rows: range | SharedArray) -> CaptionTable:
     table = CaptionTable.open(path)
     if table.info["fingerprint"] != fingerprint:
         raise ValueError(f"Caption table {path} was replaced by other content while a process was using it.")
-    return CaptionTable(table._data, table.info, path, rows)
+    return CaptionTable(table._cells, table.info, path, rows)
+
+
+def _unpickle(content: pa.Buffer, info: dict[str, Any], rows: range | SharedArray) -> CaptionTable:
+    return CaptionTable(CaptionCells(content), info, None, rows)
+
+
+def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    parts = list(parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, dtype=np.int64)])

@@ -14,6 +14,7 @@ from mmengine.dist import is_main_process
 
 from mmreid_text.datasets.caption_rows import SPLITS, Columns
 from mmreid_text.datasets.caption_table import CaptionTable, check_table
+from mmreid_text.datasets.image_store import ImageStore
 from mmreid_text.datasets.splits import protocol_view
 from mmreid_text.datasets.text_reid_dataset import TextReIDDataset, check_image_root, format_counts, log
 
@@ -102,8 +103,8 @@ class PublishedDataset(TextReIDDataset):
         raise NotImplementedError
 
     @classmethod
-    def read(cls, root: Path) -> Tree:
-        """Parse the published files."""
+    def read(cls, root: Path, work: Path | None = None) -> Tree:
+        """Parse the published files, by way of files in the folder ``work`` where they are larger than memory."""
         raise NotImplementedError
 
     @classmethod
@@ -230,7 +231,7 @@ class BenchmarkDataset(PublishedDataset):
         return {cls.ANNOTATION: file_state(cls._find_annotation(root))}
 
     @classmethod
-    def read(cls, root: Path) -> Tree:
+    def read(cls, root: Path, work: Path | None = None) -> Tree:
         path = cls._find_annotation(root)
         images = cls.find_images(root)
         check_image_root(images, cls.TITLE)
@@ -278,15 +279,16 @@ def read_json(path: Path, kind: type) -> Any:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}). Was the download cut short? Fetch it again.") from error
     if not isinstance(content, kind):
-        raise ValueError(
-            f"{path} holds a JSON {type(content).__name__}, but the published file is a {kind.__name__}. "
-            "docs/data.md shows the format."
-        )
+        found = f"{path} holds a JSON {type(content).__name__}"
+        raise ValueError(f"{found}, but the published file is a {kind.__name__}. docs/data.md shows the format.")
     return content
 
 
 def missing_files(root: Path, paths: Iterable[str]) -> list[str]:
     """Those of ``paths`` that do not exist under ``root``; lists each folder once instead of asking per file."""
+    store = ImageStore.find(root)
+    if store is not None:
+        return [path for path in paths if store.index.find(path) is None]
     names: dict[str, set[str]] = {}
     missing = []
     for path in paths:

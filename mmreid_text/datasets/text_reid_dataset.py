@@ -1,7 +1,8 @@
 """The dataset contract: a training sample is one (image, caption) pair, a test row is one image with its captions."""
 
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmreid_text.datasets.caption_table import CaptionTable
+from mmreid_text.datasets.caption_tokens import CaptionTokens, open_caption_tokens, tokens_path
+from mmreid_text.datasets.image_store import ImageStore, is_url
+from mmreid_text.datasets.shared_array import SharedArray
 from mmreid_text.registry import DATASETS, TRANSFORMS
 
 
@@ -34,13 +38,18 @@ class TextReIDDataset(Dataset):
     all captions of the image, the first one's row as ``caption_id`` and this dataset's name.
     ``pid`` and ``image_id`` count from 0 without gaps, in the table's order of ids.
 
+    Where the table's tokens lie beside it (:mod:`~mmreid_text.datasets.caption_tokens`), an item carries them to
+    ``Tokenize`` as ``token_ids``. Tokens that are damaged or belong to another table or tokenizer are passed over with
+    a warning.
+
     A subclass that draws its images gives them as ``img`` uint8 (H, W, 3) RGB from :meth:`image_fields`.
 
     Args:
         table: The rows, or the path of a file that :func:`~mmreid_text.datasets.caption_table.write_caption_table`
             wrote.
         pipeline: Transforms or their configs.
-        image_root: Folder of the images; None takes the table's own.
+        image_root: Folder of the images, or folder or URL of an image store (``tools/pack_images.py``); None takes the
+            table's own. Images that the store left out as unreadable are left out of the rows, too, with a warning.
         test_mode: Rows are images rather than captions; None means every ``split`` but 'train'.
         seed: Seed of augmentation.
         split: Keep one split of the table; None keeps all rows, which must be of one split.
@@ -73,20 +82,26 @@ class TextReIDDataset(Dataset):
         self.table = table if split is None else table.split(split)
         self.name = name or str(getattr(self, "name", table.name))
         self.split = split
+        root = table.image_root if image_root is None else image_root
+        self.image_root = root if is_url(root) else Path(root)
+        self._store: ImageStore | None = None
+        if self._reads_files():
+            check_image_root(self.image_root, self.name)
+            self._store = ImageStore.find(self.image_root)
+        if self._store is not None:
+            self.table = self._store.without_left_out(self.table)
         if not len(self.table):
             raise ValueError(f"Dataset {self.name!r} has no captions left; check its split, sources and protocol.")
         if len(self.table.splits) > 1:
             raise ValueError(f"Dataset {self.name!r} holds the splits {self.table.splits}; set `split` to one of them.")
-        self.image_root = Path(table.image_root if image_root is None else image_root)
-        if self._reads_files():
-            check_image_root(self.image_root, self.name)
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in pipeline]
         self.test_mode = split not in (None, "train") if test_mode is None else test_mode
         # Workers that persist over epochs see changes only through shared memory.
         self._seed_and_epoch = torch.tensor([seed, 0], dtype=torch.int64).share_memory_()
-        self._pids, self.num_ids = _labels(self.table.pid)
-        self._image_ids, self.num_images = _labels(self.table.image_id)
-        self._first_rows = self.table.first_rows() if self.test_mode else None
+        self._pids, self.num_ids = _labels(self.table.parts("pid"))
+        self._image_ids, self.num_images = _labels(self.table.parts("image_id"))
+        self._first_rows = SharedArray(self.table.first_rows()) if self.test_mode else None
+        self.tokens = _find_tokens(self.table)
 
     @classmethod
     def result_name(cls, **cfg: Any) -> str:
@@ -107,7 +122,7 @@ class TextReIDDataset(Dataset):
         if isinstance(table, (str, os.PathLike)):
             table = CaptionTable.open(table)
         if isinstance(table, CaptionTable) and cls._reads_files():
-            check_image_root(Path(table.image_root if root is None else root), cfg.get("name") or table.name)
+            check_image_root(table.image_root if root is None else root, cfg.get("name") or table.name)
 
     @classmethod
     def _reads_files(cls) -> bool:
@@ -156,18 +171,23 @@ class TextReIDDataset(Dataset):
         """Item ``index``, its ids raised by ``offsets`` before the pipeline draws by them."""
         if not 0 <= index < len(self):
             raise IndexError(f"Index {index} lies outside dataset {self.name!r} of {len(self)} items.")
-        row = index if self._first_rows is None else int(self._first_rows[index])
+        row = index if self._first_rows is None else int(self._first_rows.values[index])
         pid, image_id = self.table.ids(row)
         sample: dict[str, Any] = self.image_fields(row)
         sample["pid"] = _label(self._pids, pid) + offsets.pid
         sample["image_id"] = _label(self._image_ids, image_id) + offsets.image_id
         sample["caption_id"] = row + offsets.caption_id
         if self._first_rows is None:
-            sample["caption"] = self.table.caption(row)
+            rows = range(row, row + 1)
+            captions = [self.table.caption(row)]
+            sample["caption"] = captions[0]
             sample["draw_key"] = (self.seed, self.epoch, sample["caption_id"])
         else:
-            sample["captions"] = [self.table.caption(r) for r in range(row, int(self._first_rows[index + 1]))]
+            rows = range(row, int(self._first_rows.values[index + 1]))
+            captions = sample["captions"] = [self.table.caption(r) for r in rows]
             sample["dataset"] = self.name
+        if self.tokens is not None:
+            sample["token_ids"] = [(c, self.tokens[self.table.position(r)]) for c, r in zip(captions, rows)]
         for step in self.pipeline:
             sample = step(sample)
             if sample is None:
@@ -175,8 +195,13 @@ class TextReIDDataset(Dataset):
         return sample
 
     def image_fields(self, row: int) -> dict[str, Any]:
-        """``img_path`` of a row, or ``img`` uint8 (H, W, 3) RGB where a subclass draws it."""
-        return {"img_path": str(self.image_root / self.table.image(row))}
+        """``img_path`` of a row, with the file's content as ``img_bytes`` where it lies in an image store.
+
+        A subclass that draws its images gives ``img`` uint8 (H, W, 3) RGB instead.
+        """
+        name = self.table.image(row)
+        path = os.path.join(self.image_root, name)
+        return {"img_path": path} if self._store is None else {"img_path": path, "img_bytes": self._store.read(name)}
 
     def summary(self) -> str:
         """Identities, images and captions as a printable table."""
@@ -192,9 +217,9 @@ def format_counts(title: str, counts: Mapping[str, Sequence[int]], marks: Mappin
     return "\n".join(lines)
 
 
-def check_image_root(root: Path, name: str) -> None:
+def check_image_root(root: str | os.PathLike[str], name: str) -> None:
     """Raise FileNotFoundError, with the page that says how to get the data, if the image folder is missing."""
-    if not root.is_dir():
+    if not is_url(root) and not os.path.isdir(root):
         raise FileNotFoundError(f"{name}: the image folder {root} does not exist. docs/data.md says how to get it.")
 
 
@@ -204,13 +229,32 @@ def log(message: str) -> None:
         print_log(message, logger="current")
 
 
-def _labels(ids: np.ndarray) -> tuple[np.ndarray | None, int]:
+def _find_tokens(table: CaptionTable) -> CaptionTokens | None:
+    try:
+        return open_caption_tokens(table)
+    except ValueError as error:
+        if is_main_process():
+            warnings.warn(
+                f"{tokens_path(table)} is passed over: {error}. Captions are tokenized as they are read, which is "
+                "slower; write it anew with `python tools/prepare_data.py` (docs/data.md), or remove it.",
+                stacklevel=3,
+            )
+        return None
+
+
+def _labels(parts: Iterable[np.ndarray]) -> tuple[SharedArray | None, int]:
     """Sorted distinct ids (None where they are 0..n-1 already) and their number."""
-    known = np.unique(ids)
+    known = _drop_repeats(np.concatenate([_drop_repeats(part) for part in parts]))
+    if (np.diff(known) < 0).any():  # a sort of all ids would take most of the time of opening a table
+        known = np.unique(known)
     if known[0] == 0 and known[-1] == len(known) - 1:
         return None, len(known)
-    return known, len(known)
+    return SharedArray(known), len(known)
 
 
-def _label(known: np.ndarray | None, value: int) -> int:
-    return value if known is None else int(np.searchsorted(known, value))
+def _drop_repeats(ids: np.ndarray) -> np.ndarray:
+    return ids[np.diff(ids, prepend=ids[0] - 1) != 0]
+
+
+def _label(known: SharedArray | None, value: int) -> int:
+    return value if known is None else int(np.searchsorted(known.values, value))

@@ -148,5 +148,5 @@ def _vocabulary() -> tuple[np.ndarray, np.ndarray]:
     """For every id, read as a word of its own: its class int8 (VOCAB,), and whether it ends a word, bool (VOCAB,)."""
     tokenizer = get_tokenizer()
     classes = [CLASSES.index(word_class(word)) for word in tokenizer.decode(range(VOCAB))]
-    ends = [token.endswith("</w>") or token.startswith("<|") for token in tokenizer._tokens]
+    ends = [token.endswith("</w>") or token.startswith("<|") for token in tokenizer.vocabulary]
     return np.array(classes, dtype=np.int8), np.array(ends)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmreid_text.datasets import CaptionTable, caption_table, write_caption_table
+from mmreid_text.datasets.caption_cells import CaptionCells
 
 SOURCES = ["a", "b"]
 
@@ -94,6 +95,24 @@ def test_views_compose(data):
         assert rows_of(pickle.loads(pickle.dumps(table))) == rows
         starts = [i for i in range(len(rows)) if i == 0 or rows[i][0] != rows[i - 1][0]]
         assert table.first_rows().tolist() == [*starts, len(rows)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5), data=st.data())
+def test_cells_equal_arrow(sizes, data):
+    rows = sum(sizes)
+    text = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=rows, max_size=rows)
+    numbers = st.lists(st.integers(0, 2**62), min_size=rows, max_size=rows)
+    columns = {"image": text, "caption": text, "pid": numbers, "image_id": numbers}
+    whole = pa.table({key: data.draw(values) for key, values in columns.items()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, whole.schema) as writer:
+        for stop, size in zip(itertools.accumulate(sizes), sizes):
+            writer.write_table(whole.slice(stop - size, size))
+    cells = CaptionCells(sink.getvalue())
+    for i, row in enumerate(whole.to_pylist()):
+        assert {key: cells.text(key, i) for key in ("image", "caption")} == {k: row[k] for k in ("image", "caption")}
+        assert {key: cells.number(key, i) for key in ("pid", "image_id")} == {k: row[k] for k in ("pid", "image_id")}
 
 
 def test_fingerprint_changes_with_every_column():

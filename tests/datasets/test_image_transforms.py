@@ -5,12 +5,17 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms as tv
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.dataset import pseudo_collate
 from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
 from mmreid_text.datasets import CUHKPEDES, ICFGPEDES, ConcatDataset
 from mmreid_text.datasets.transforms import LoadImage, PackSample, PadCrop, RandomErasing, RandomFlip, Resize
+from mmreid_text.datasets.transforms.draws import uniform_row
+from mmreid_text.datasets.transforms.image import decode_image
+from mmreid_text.randomness import uniform
 from mmreid_text.registry import TRANSFORMS
 
 pytestmark = pytest.mark.filterwarnings("ignore::mmreid_text.datasets.published.DataWarning")
@@ -33,6 +38,9 @@ def test_load_image_equals_pillow(tmp_path):
         np.testing.assert_array_equal(loaded, np.asarray(Image.open(tmp_path / name).convert("RGB")))
     drawn = picture()
     assert LoadImage()({"img": drawn})["img"] is drawn
+    stored = LoadImage()({"img_path": "store/a.jpg", "img_bytes": (tmp_path / "a.jpg").read_bytes()})
+    assert stored.keys() == {"img_path", "img"}
+    np.testing.assert_array_equal(stored["img"], np.asarray(Image.open(tmp_path / "a.jpg")))
 
 
 def test_bad_images_are_named(tmp_path):
@@ -46,15 +54,143 @@ def test_bad_images_are_named(tmp_path):
             LoadImage()({"img_path": str(tmp_path / name)})
     with pytest.raises(FileNotFoundError, match=r"gone.jpg does not exist.*docs/data.md"):
         LoadImage()({"img_path": str(tmp_path / "gone.jpg")})
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(OSError, match=r"folder.jpg cannot be read"):
+        LoadImage()({"img_path": str(tmp_path / "folder.jpg")})
 
 
-@pytest.mark.parametrize("shape", [(384, 128), (90, 40), (700, 310), (384, 64)])
-def test_resize_equals_torchvision_and_cv2(shape):
-    image = picture(*shape)
+def pillow_pixels(data):
+    """What Pillow makes of a file, None where it refuses it."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def our_pixels(data):
+    try:
+        return decode_image(data, "file")
+    except OSError:
+        return None
+
+
+def encoded(kind="JPEG", seed=0, height=61, width=47, mode="RGB", **options):
+    data = io.BytesIO()
+    Image.fromarray(natural(height, width, seed)).convert(mode).save(data, kind, **options)
+    return data.getvalue()
+
+
+def natural(height, width, seed):
+    """Smooth shapes with some grain."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (7, 4, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)
+    return np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def with_orientation(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+JPEGS = {
+    "plain": encoded(quality=95),
+    "full colour": encoded(subsampling=0),
+    "grey": encoded(mode="L"),
+    "progressive": encoded(progressive=True),
+    "rgb, no ycc": encoded(keep_rgb=True),
+    "cmyk": encoded(mode="CMYK"),
+    "rotated": encoded(exif=with_orientation(6)),
+    "thumbnail": encoded(exif=with_orientation(3)[:-2] + b"\xff\xd8\xff\xd9"),
+    "restarts": encoded(restart_marker_rows=1),
+    "garbage behind": encoded() + b"garbage",
+    "two images": encoded() + encoded(seed=1),
+}
+OTHERS = {
+    "png": encoded("PNG"),
+    "alpha": encoded("PNG", mode="RGBA"),
+    "palette": encoded("PNG", mode="P"),
+    "grey png": encoded("PNG", mode="L"),
+    "bmp": encoded("BMP"),
+}
+
+
+@pytest.mark.parametrize("name", [*JPEGS, *OTHERS])
+def test_decoding_equals_pillow(name):
+    data = {**JPEGS, **OTHERS}[name]
+    np.testing.assert_array_equal(our_pixels(data), pillow_pixels(data))
+
+
+def test_common_jpegs_are_decoded_by_opencv(monkeypatch):
+    monkeypatch.setattr(Image, "open", None)
+    for name in ("plain", "full colour", "grey", "rgb, no ycc", "rotated", "restarts"):
+        assert our_pixels(JPEGS[name]).shape == (61, 47, 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([*JPEGS]), st.data())
+def test_damaged_jpegs_are_judged_as_pillow_judges_them(name, data):
+    content = bytearray(JPEGS[name])
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(2, len(content) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(2, len(content) - 1)) :]
+        content += data.draw(st.sampled_from([b"", b"\xff\xd9", bytes(100)]))
+    expected, got = pillow_pixels(bytes(content)), our_pixels(bytes(content))
+    assert (expected is None) == (got is None)
+    if expected is not None:
+        np.testing.assert_array_equal(got, expected)
+
+
+def pillow_resized(image, size):
+    """Width first, then height, as Pillow did until version 13, which takes the height of some tall images first."""
+    for height, width in ((image.shape[0], size[1]), size):
+        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return image
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(20, 500), st.integers(20, 300)),
+    st.tuples(st.integers(20, 400), st.integers(20, 200)),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_resize_equals_pillow(shape, size, noise, seed):
+    image = picture(*shape, seed) if noise else natural(*shape, seed)
+    resized = Resize(size)({"img": image})["img"]
+    assert resized.dtype == np.uint8
+    gap = np.abs(resized.astype(int) - pillow_resized(image, size))
+    assert gap.mean() <= 0.1
+    assert gap.max() <= 1
+    expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(Resize(size, backend="cv2")({"img": image})["img"], expected)
+
+
+@pytest.mark.parametrize("shape", [(384, 128), (90, 40), (160, 64), (256, 128), (384, 64), (480, 200), (700, 310)])
+@pytest.mark.parametrize("image_of", [picture, natural])
+def test_resize_of_person_crops_equals_pillow_in_one_step(shape, image_of):
+    image = image_of(*shape, seed=1)
     expected = np.asarray(tv.Resize((384, 128), tv.InterpolationMode.BILINEAR)(Image.fromarray(image)))
-    np.testing.assert_array_equal(Resize((384, 128))({"img": image})["img"], expected)
-    expected = cv2.resize(image, (128, 384), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(Resize((384, 128), backend="cv2")({"img": image})["img"], expected)
+    gap = np.abs(Resize((384, 128))({"img": image})["img"].astype(int) - expected)
+    assert gap.mean() <= 0.1
+    assert gap.max() <= 1
+
+
+def test_resize_takes_any_memory_layout():
+    image = picture()
+    expected = Resize((30, 20))({"img": image[::2, ::-1].copy()})["img"]
+    np.testing.assert_array_equal(Resize((30, 20))({"img": image[::2, ::-1]})["img"], expected)
+    image.flags.writeable = False
+    assert Resize((90, 40))({"img": image})["img"] is image
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 1000), st.integers(0, 2**40), st.text(), st.integers(1, 50))
+def test_draws_equal_the_vectorised_ones(seed, epoch, row, stream, n):
+    assert uniform_row(seed, epoch, row, stream, n) == uniform(seed, epoch, np.array([row]), stream, n)[0].tolist()
 
 
 def test_flip_mirrors_half_of_the_images():
@@ -167,8 +303,12 @@ def test_pack_sample():
     assert torch.equal(packed["image"], torch.from_numpy(picture()).permute(2, 0, 1))
     assert packed["image"].is_contiguous()
     assert [packed[key].item() for key in ("pid", "image_id", "caption_id")] == [3, 4, 5]
+    assert torch.equal(PackSample()({**sample, "img": picture()[:, ::-1]})["image"], packed["image"].flip(2))
     with pytest.raises(KeyError, match=r"needs \['text'\]"):
         PackSample()({key: value for key, value in sample.items() if key != "text"})
+    for image in (picture() / 255, picture()[..., 0], picture()[..., :2]):
+        with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\), but it is"):
+            PackSample()({**sample, "img": image})
 
 
 TRAIN = [
@@ -201,6 +341,9 @@ def test_same_pixels_whatever_the_workers(cuhk_root):
     assert not torch.equal(seen[0, 0]["image"], seen[0, 1]["image"])
     assert not torch.equal(seen[0, 0]["erase_box"], seen[0, 1]["erase_box"])
     first = seen[0, 0]
+    assert first.keys() == {"image", "text", "pid", "image_id", "caption_id", "erase_box"}
+    assert first["image"].dtype == torch.uint8
+    assert not any(value.is_floating_point() for value in first.values())  # processes hand over whole numbers only
     assert first["image"].shape == (32, 3, 48, 16)
     assert first["text"].shape == (32, 77)
     assert first["caption_id"].tolist() == list(range(32))

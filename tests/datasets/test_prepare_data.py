@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from mmreid_text.datasets import CaptionTable, LUPersonMLLM
+from mmreid_text.datasets import CaptionTable, LUPersonMLLM, caption_tokens, luperson_mllm, sorted_runs
+from mmreid_text.datasets.work_folder import work_folder
 
 TOOL = Path(__file__).parents[2] / "tools/prepare_data.py"
 pytestmark = pytest.mark.filterwarnings("ignore::mmreid_text.datasets.published.DataWarning")
@@ -50,7 +53,8 @@ def test_every_format_becomes_a_table(prepare, cuhk_root, icfg_root, rstp_root, 
         assert prepare(name, roots[name], "--out", out) == 0
         assert "complete and matches" in capsys.readouterr().out
         assert out.stat().st_mtime_ns == state.st_mtime_ns
-    assert sorted(p.name for p in tmp_path.glob("*.arrow*")) == [f"{name}.arrow" for name in sorted(roots)]
+    files = [f"{name}.arrow{suffix}" for name in roots for suffix in ("", ".tokens")]
+    assert sorted(p.name for p in tmp_path.glob("*.arrow*")) == sorted(files)
 
 
 def test_changed_files_are_prepared_anew(prepare, luperson_root, tmp_path, capsys):
@@ -128,7 +132,7 @@ def test_killed_while_writing_leaves_nothing_half(prepare, luperson_root, tmp_pa
     for name in names:
         (root / "images" / name).touch()
     for source in luperson_sources(root):
-        source.write_text(json.dumps({f"/x/{name}": "A caption of some length. " * 8 for name in names}))
+        source.write_text(json.dumps({f"/x/{name}": "A caption of some length." for name in names}))
     command = [sys.executable, str(TOOL), "luperson_mllm", str(root), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (tmp_path / "t.arrow.body").exists() and process.poll() is None:
@@ -138,8 +142,102 @@ def test_killed_while_writing_leaves_nothing_half(prepare, luperson_root, tmp_pa
     assert not out.exists()
     assert prepare(*command[2:]) == 0
     assert "60,000 captions" in capsys.readouterr().out
-    assert [name for name in os.listdir(tmp_path) if name.startswith("t.arrow")] == ["t.arrow"]
+    assert sorted(name for name in os.listdir(tmp_path) if name.startswith("t.arrow")) == ["t.arrow", "t.arrow.tokens"]
     assert len(CaptionTable.open(out)) == 60_000
+
+
+def big_luperson(root, images):
+    """More images than a few chunks hold, with strangers, doubles, dirty captions and images that lack some."""
+    names = [f"{(7919 * i) % 1_000_003:07d}.jpg" for i in range(images)]
+    for name in names:
+        (root / "images" / name).touch()
+    for k, source in enumerate(luperson_sources(root)):
+        texts = {f"/x/{name}": f"{source.stem} {i}" for i, name in enumerate(names) if i % 11 != k}
+        texts |= {f"/x/{name}": "<unk>" for name in names[k::13]} | {f"/y/{name}": "again" for name in names[::17]}
+        source.write_text(json.dumps({**texts, "/x/stranger.jpg": "?"}))
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(luperson_mllm, "CHUNK_IMAGES", 50)
+    monkeypatch.setattr(sorted_runs, "RUN_NAMES", 1_000)
+    monkeypatch.setattr(sorted_runs, "RUN_CAPTIONS", 100)
+    monkeypatch.setattr(caption_tokens, "CHUNK_ROWS", 200)
+
+
+def test_a_kill_in_any_phase_loses_a_chunk_at_most(prepare, luperson_root, tmp_path, monkeypatch, small_chunks):
+    root, out, other = luperson_root / "LUPerson-MLLM", tmp_path / "t.arrow", tmp_path / "u.arrow"
+    big_luperson(root, 400)
+    direct = LUPersonMLLM.load(root)
+    files, real, after = [], os.replace, 1
+
+    def stops_behind(source, target):
+        """Stop behind every third file that is finished, as a kill would."""
+        real(source, target)
+        files.append(os.path.basename(target))
+        if len(files) == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stops_behind)
+    stops = 0
+    while stops < 100:
+        after = len(files) + 3
+        try:
+            assert prepare("luperson_mllm", root, "--out", out, "--jobs", 1) == 0
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert 8 <= stops < 100
+    assert len(set(files)) == len(files)  # nothing that was finished was made again
+    table = CaptionTable.open(out)
+    assert table.fingerprint == direct.fingerprint
+    assert table.info["notes"] == direct.info["notes"]
+    assert not list(tmp_path.glob("*.work"))
+    monkeypatch.setattr(os, "replace", real)
+    prepare("luperson_mllm", root, "--out", other)
+    assert other.read_bytes() == out.read_bytes()
+
+
+def test_changed_files_are_not_gone_on_with(prepare, luperson_root, tmp_path, monkeypatch, small_chunks):
+    root, out = luperson_root / "LUPerson-MLLM", tmp_path / "t.arrow"
+    big_luperson(root, 200)
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare.module, "write_caption_table", lambda *args: next(iter(args[1])) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare("luperson_mllm", root, "--out", out)
+    assert (tmp_path / "t.arrow.work/rows-00000.arrow").exists()
+    path = luperson_sources(root)[0]
+    path.write_text(path.read_text().replace("Td-qwen 5", "another text"))
+    assert prepare("luperson_mllm", root, "--out", out) == 0
+    assert CaptionTable.open(out).fingerprint == LUPersonMLLM.load(root).fingerprint
+
+
+def test_two_writers_of_one_table_are_refused(prepare, luperson_root, tmp_path, capsys):
+    out = tmp_path / "t.arrow"
+    with work_folder(out, {}):
+        assert prepare("luperson_mllm", luperson_root / "LUPerson-MLLM", "--out", out) == 2
+    assert "Another process is writing" in capsys.readouterr().err
+
+
+def test_memory_does_not_grow_with_the_files(prepare, luperson_root, tmp_path, small_chunks):
+    root, peaks = luperson_root / "LUPerson-MLLM", []
+    for images in (300, 3_000):
+        big_luperson(root, images)
+        tracemalloc.start()
+        arrow = pa.default_memory_pool()
+        before, most = arrow.bytes_allocated(), 0
+        tree = LUPersonMLLM.read(root, make_folder(tmp_path / str(images)))
+        for _ in tree.chunks:
+            most = max(most, arrow.bytes_allocated() - before)
+        peaks.append(tracemalloc.get_traced_memory()[1] + most)
+        tracemalloc.stop()
+    # The files are ten times as large and take 1 MB more.
+    assert peaks[1] - peaks[0] < 300_000, f"{peaks[0]:,} and {peaks[1]:,} bytes"
+
+
+def make_folder(path):
+    path.mkdir()
+    return path
 
 
 def luperson_sources(root):

@@ -4,7 +4,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='ArraySampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='LUPersonMLLM',

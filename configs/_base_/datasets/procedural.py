@@ -15,7 +15,7 @@ train_dataloader = dict(
     batch_size=64,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='ArraySampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='ProceduralPedestrians',
@@ -28,7 +28,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=128,
     num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type='ArraySampler', shuffle=False),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='ConcatDataset',
@@ -58,7 +58,7 @@ val_dataloader = dict(
 test_dataloader = dict(
     batch_size=128,
     num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type='ArraySampler', shuffle=False),
     collate_fn=dict(type='pseudo_collate'),
     dataset=dict(
         type='ConcatDataset',

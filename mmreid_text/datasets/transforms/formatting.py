@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -21,6 +22,7 @@ class PackSample(BaseTransform):
 
     Raises:
         KeyError: A required key is missing.
+        ValueError: ``img`` is not uint8 (H, W, 3).
 
     Config::
 
@@ -31,10 +33,17 @@ class PackSample(BaseTransform):
         missing = [key for key in ("img", "text", "pid", "image_id", "caption_id") if key not in results]
         if missing:
             raise KeyError(f"PackSample needs {missing}; put LoadImage and Tokenize before it in the pipeline.")
-        image = np.ascontiguousarray(results["img"].transpose(2, 0, 1))
-        packed: dict[str, Any] = {"image": torch.from_numpy(image), "text": torch.from_numpy(results["text"])}
+        image = results["img"]
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"PackSample needs `img` as uint8 (H, W, 3), but it is {image.dtype} {image.shape}. Images stay uint8 "
+                "until the data preprocessor normalises them on the device."
+            )
+        planes = np.empty((3, *image.shape[:2]), dtype=np.uint8)
+        cv2.split(image, list(planes))  # vectorised, as numpy's transposed copy is not
+        packed: dict[str, Any] = {"image": torch.from_numpy(planes), "text": torch.from_numpy(results["text"])}
         for key in ("pid", "image_id", "caption_id"):
-            packed[key] = torch.tensor(results[key], dtype=torch.int64)
+            packed[key] = torch.from_numpy(np.array(results[key], dtype=np.int64))  # a third of torch.tensor's time
         if "erase_box" in results:
             packed["erase_box"] = torch.from_numpy(results["erase_box"])
         if "dataset" in results:

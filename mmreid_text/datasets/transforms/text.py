@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmreid_text.datasets.transforms.tokenizer import get_tokenizer
+from mmreid_text.datasets.transforms.tokenizer import get_tokenizer, pad_tokens
 from mmreid_text.registry import TRANSFORMS
 
 
@@ -13,6 +14,10 @@ class Tokenize(BaseTransform):
     """Turn a sample's caption, or all its captions, into CLIP token ids.
 
     **Required keys:** ``caption`` (one string) or ``captions`` (a list of n strings).
+
+    **Optional key:** ``token_ids``, a list of (caption, its ids between SOT and EOT) as
+    :class:`~mmreid_text.datasets.text_reid_dataset.TextReIDDataset` reads them from beside its table. They are taken
+    where the captions are still the same, so a transform may change captions on the way.
 
     **Added keys:** ``text``, int64 (max_length,) for ``caption`` and int64 (n, max_length) for ``captions``:
     SOT 49406, the tokens, EOT 49407, zeros. A longer caption is cut and keeps EOT.
@@ -35,12 +40,18 @@ class Tokenize(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         if "captions" in results:
-            results["text"] = get_tokenizer()(results["captions"], self.max_length)
+            results["text"] = self._ids(results["captions"], results)
         elif "caption" in results:
-            results["text"] = get_tokenizer()([results["caption"]], self.max_length)[0]
+            results["text"] = self._ids([results["caption"]], results)[0]
         else:
             raise KeyError(f"Tokenize needs 'caption' or 'captions'; the sample has {sorted(results)}.")
         return results
+
+    def _ids(self, captions: list[str], results: dict[str, Any]) -> np.ndarray:
+        known = results.get("token_ids", ())
+        if captions == [caption for caption, _ in known]:
+            return pad_tokens([ids for _, ids in known], self.max_length)
+        return get_tokenizer()(captions, self.max_length)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(max_length={self.max_length})"

@@ -1,18 +1,21 @@
 """CLIP's byte-pair tokenizer with IRRA's mask token, on the Rust ``tokenizers``."""
 
 import gzip
+import hashlib
 import html
 import re
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, cached_property
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import ftfy
 import numpy as np
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from tokenizers.pre_tokenizers import ByteLevel, Split
+from tokenizers.pre_tokenizers import Sequence as Steps
 
 VOCAB = 49408
 MASK = 49405
@@ -27,6 +30,12 @@ _SPECIAL = ("<|mask|>", "<|startoftext|>", "<|endoftext|>")
 _WORD = r"'[s\x{17f}]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
 # Printable ASCII and line white space without "&": ftfy and html.unescape change nothing in it that matters here.
 _PLAIN = re.compile(r"[\t\n\r -%'-~]*")
+# Sentences whose ids tell versions of the cleaning and splitting libraries apart.
+_PROBES = (
+    *("A man's don\u2019t \u201cblack\u201d naïve CAFÉ", "it&amp;#39;s &lt;b&gt; &hellip;", "Ã© â€™ œ \ufb01ne"),
+    *("\u017fhoe it'\u017f \u03a3\u038a\u03a3\u03a5\u03a6\u039f\u03a3 \u0130stanbul", "上衣 红色的 जैकेट кофта"),
+    *("👟🧥 \u200b\ufeff\xa0\u3000", "e\u0301 \u0345", "½ Ⅷ 3.5 #1 \x1b[31m\x0c", "Jekyll <|mask|>"),
+)
 
 
 def clean_text(text: str) -> str:
@@ -55,10 +64,10 @@ class ClipTokenizer:
     """
 
     def __init__(self) -> None:
-        merges = _read_merges()
+        merges = read_merges()
         alphabet = _byte_alphabet()
         tokens = [*alphabet, *(a + "</w>" for a in alphabet), *(a + b for a, b in merges), *_SPECIAL]
-        self._tokens = tokens
+        self.vocabulary = tokens  # by id
         model = BPE(
             vocab={token: i for i, token in enumerate(tokens)},
             merges=merges,
@@ -66,7 +75,7 @@ class ClipTokenizer:
             end_of_word_suffix="</w>",
         )
         self._bpe = Tokenizer(model)
-        self._bpe.pre_tokenizer = Sequence(
+        self._bpe.pre_tokenizer = Steps(
             [Split(Regex(_WORD), behavior="removed", invert=True), ByteLevel(add_prefix_space=False, use_regex=False)]
         )
 
@@ -84,15 +93,28 @@ class ClipTokenizer:
             int64 (B, max_length): SOT, the caption's tokens, EOT, then zeros.
         """
         _check_length(max_length)
-        sentences = _check_sentences(sentences)
-        ids = np.zeros((len(sentences), max_length), dtype=np.int64)
-        for row, sentence in zip(ids, sentences):
-            tokens = self._bpe.encode(clean_text(sentence)).ids[: max_length - 2]
-            end = len(tokens) + 1
-            row[0] = SOT
-            row[1:end] = tokens
-            row[end] = EOT
-        return ids
+        encode = self._bpe.encode
+        return pad_tokens([encode(clean_text(sentence)).ids for sentence in _check_sentences(sentences)], max_length)
+
+    def uncut(self, sentences: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokenize many sentences at once, to be kept and padded by :func:`pad_tokens` later.
+
+        The library spreads the work over threads unless the variable ``TOKENIZERS_PARALLELISM`` is 'false'.
+
+        Returns:
+            ``tokens`` uint16 (T,), the tokens of all sentences between SOT and EOT, and ``ends`` int32 (B + 1,): the
+            tokens of sentence i are ``tokens[ends[i]:ends[i + 1]]``.
+        """
+        cleaned = [clean_text(sentence) for sentence in _check_sentences(sentences)]
+        encoded = [encoding.ids for encoding in self._bpe.encode_batch_fast(cleaned)]
+        ends = np.cumsum([0, *map(len, encoded)]).astype(np.int32)
+        return np.fromiter(chain.from_iterable(encoded), np.uint16, ends[-1]), ends
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the vocabulary and the ids of probing sentences: ids that were kept are valid for it alone."""
+        probed = [self._bpe.encode(clean_text(sentence)).ids for sentence in _PROBES]
+        return hashlib.sha256("\n".join([*self.vocabulary, _WORD, str(probed)]).encode()).hexdigest()
 
     def spans(self, sentence: str, max_length: int = 77) -> list[tuple[int, int]]:
         """Character spans (start, end) in ``clean_text(sentence)`` of the tokens between SOT and EOT.
@@ -113,11 +135,30 @@ class ClipTokenizer:
         for i in ids:
             if not 0 <= int(i) < VOCAB:
                 raise ValueError(f"Token id {int(i)} is outside CLIP's vocabulary 0..{VOCAB - 1}.")
-            token = self._tokens[int(i)]
+            token = self.vocabulary[int(i)]
             if int(i) < MASK:
                 token = bytes(to_byte[c] for c in token.removesuffix("</w>")).decode(errors="replace")
             texts.append(token)
         return texts
+
+
+def pad_tokens(tokens: Sequence[Sequence[int] | np.ndarray], max_length: int) -> np.ndarray:
+    """Frame the tokens of B sentences by SOT and EOT, and cut or pad them with zeros.
+
+    Args:
+        tokens: For each sentence its ids between SOT and EOT, uncut.
+        max_length: Ids per row, at least 2. Longer sentences lose their end and keep EOT.
+
+    Returns:
+        int64 (B, max_length).
+    """
+    ids = np.zeros((len(tokens), max_length), dtype=np.int64)
+    for row, known in zip(ids, tokens):
+        end = min(len(known), max_length - 2) + 1
+        row[0] = SOT
+        row[1:end] = known[: end - 1]
+        row[end] = EOT
+    return ids
 
 
 @cache
@@ -126,7 +167,8 @@ def get_tokenizer() -> ClipTokenizer:
     return ClipTokenizer()
 
 
-def _read_merges() -> list[tuple[str, str]]:
+def read_merges() -> list[tuple[str, str]]:
+    """CLIP's merges in order of rank, less the last; see :class:`ClipTokenizer` for errors."""
     spec = find_spec("open_clip")  # finds the folder without importing the package, which would take seconds
     folders = list(spec.submodule_search_locations or []) if spec else []
     path = next((p for p in (Path(folder) / _MERGES_FILE for folder in folders) if p.is_file()), None)

@@ -1,0 +1,147 @@
+"""Sorting more names and captions than memory should hold: runs sorted one by one, then read side by side."""
+
+import heapq
+import json
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from mmreid_text.datasets.json_pairs import read_pairs
+
+RUN_NAMES = 262_144
+RUN_CAPTIONS = 65_536
+"""Captions of a run; also what a killed reader of a caption file loses at most."""
+_META = b"mmreid_text"
+_NAME = pa.schema([("name", pa.string())])
+_CAPTION = pa.schema([("name", pa.string()), ("caption", pa.string())])
+
+
+class SortedNames:
+    """File names in ascending order, in chunks; below ``folder``, which a later call finds them in, or in memory.
+
+    Args:
+        names: The names, in any order.
+        size: Names of a chunk.
+        folder: Where the work files are kept; None keeps the names in memory.
+    """
+
+    def __init__(self, names: Iterator[str], size: int, folder: Path | None) -> None:
+        self._chunks: list[pa.StringArray] = []
+        self._path = None if folder is None else folder / "names.arrow"
+        if self._path is None:
+            ordered = sorted(names)
+            self._chunks = [pa.array(ordered[i : i + size], pa.string()) for i in range(0, len(ordered), size)]
+            self.count = len(ordered)
+            return
+        if not self._path.exists():
+            self._write(names, size, self._path)
+        with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as reader:
+            self.count = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+
+    def __iter__(self) -> Iterator[pa.StringArray]:
+        if self._path is None:
+            yield from self._chunks
+            return
+        with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as reader:
+            for i in range(reader.num_record_batches):
+                yield reader.get_batch(i).column("name")
+
+    def _write(self, names: Iterator[str], size: int, path: Path) -> None:
+        runs: list[Path] = []
+        while block := sorted(islice(names, RUN_NAMES)):
+            runs.append(path.with_name(f"names-{len(runs):05d}.arrow"))
+            keep(runs[-1], _NAME, [pa.record_batch([block], _NAME)])
+        merged = heapq.merge(*map(_names_of, runs))
+        chunks = iter(lambda: list(islice(merged, size)), [])
+        keep(path, _NAME, (pa.record_batch([chunk], _NAME) for chunk in chunks))
+        for run in runs:
+            run.unlink()
+
+
+class CaptionRuns:
+    """The captions of one file, ``{path or file name of the image: caption}``, as runs sorted by file name.
+
+    Args:
+        path: The caption file, JSON.
+        folder: Where the runs are kept, so that a killed call is gone on with; None keeps them in memory.
+
+    Raises:
+        ValueError: The file is damaged or not of this form.
+    """
+
+    def __init__(self, path: Path, folder: Path | None) -> None:
+        self.path = path
+        self._folder = folder
+        self._runs: list[pa.RecordBatch] = []
+        self._kept: list[Path] = [] if folder is None else sorted(folder.glob(f"{path.stem}-*.arrow"))
+        offset, self.count, done = 0, 0, False
+        if self._kept:
+            with pa.OSFile(str(self._kept[-1])) as source, pa.ipc.open_file(source) as reader:
+                state = json.loads(reader.schema.metadata[_META])
+            offset, self.count, done = state["offset"], state["count"], state["done"]
+        if not done:
+            self._read(offset)
+
+    def between(self, first: str | None, last: str | None) -> pa.Table:
+        """Rows (``name``, ``caption``) with first <= name < last, those of one name in the order of the file."""
+        parts = [_between(run, first, last) for run in self._runs]
+        for path in self._kept:  # mapped anew for each call: what stays mapped counts as this process's memory
+            with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+                parts.append(_between(reader.get_batch(0), first, last))
+        return pa.Table.from_batches(parts, _CAPTION).combine_chunks()
+
+    def _read(self, offset: int) -> None:
+        pairs = read_pairs(self.path, offset)
+        size, done = self.path.stat().st_size, False
+        with tqdm(total=size, initial=offset, unit="B", unit_scale=True, desc=self.path.name, delay=2) as bar:
+            while not done:
+                block = list(islice(pairs, RUN_CAPTIONS))
+                done = len(block) < RUN_CAPTIONS
+                bar.update((block[-1].offset if block else size) - offset)
+                offset = block[-1].offset if block else size
+                self.count += len(block)
+                names = [pair.key.replace("\\", "/").rsplit("/", 1)[-1] for pair in block]
+                try:
+                    run = pa.record_batch([names, [pair.text for pair in block]], _CAPTION)
+                except UnicodeEncodeError as error:
+                    raise ValueError(f"{self.path}: a name or caption is no Unicode text ({error}).") from error
+                self._add(run.take(pc.sort_indices(run.column("name"))), offset, done)
+
+    def _add(self, run: pa.RecordBatch, offset: int, done: bool) -> None:
+        if self._folder is None:
+            self._runs.append(run)
+            return
+        state = json.dumps({"offset": offset, "count": self.count, "done": done})
+        self._kept.append(self._folder / f"{self.path.stem}-{len(self._kept):05d}.arrow")
+        keep(self._kept[-1], _CAPTION.with_metadata({_META: state}), [run])
+
+
+def keep(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write record batches to an Arrow file that appears whole or not at all."""
+    beside = path.with_name(path.name + ".tmp")
+    with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    os.replace(beside, path)
+
+
+def _names_of(path: Path) -> Iterator[str]:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        names = reader.get_batch(0).column("name")
+    return (name.as_py() for name in names)
+
+
+def _between(run: pa.RecordBatch, first: str | None, last: str | None) -> pa.RecordBatch:
+    names = run.column("name")
+
+    def position(border: str) -> int:
+        return bisect_left(range(len(names)), border, key=lambda i: names[i].as_py())
+
+    start = 0 if first is None else position(first)
+    return run.slice(start, (len(names) if last is None else position(last)) - start)

@@ -1,0 +1,49 @@
+"""A folder of work files beside a file in the making, which a killed job goes on from."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def work_folder(target: Path, stamp: dict[str, Any]) -> Iterator[Path]:
+    """The folder ``<target>.work``: removed when the block ends well, kept when it is killed or raises.
+
+    Args:
+        target: The file that the work files are for.
+        stamp: What they depend on, in JSON types. Files of another stamp are removed first.
+
+    Raises:
+        ValueError: Another process works there.
+    """
+    folder = _path(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"Another process is writing {target} (it works in {folder}); wait for it.") from None
+        known, text = folder / "stamp.json", json.dumps(stamp, sort_keys=True)
+        if not known.exists() or known.read_text() != text:
+            for leftover in folder.iterdir():
+                if leftover.name != "lock":
+                    leftover.unlink()
+            beside = folder / "stamp.json.tmp"
+            beside.write_text(text)
+            os.replace(beside, known)
+        yield folder
+        remove_work_folder(target)
+
+
+def remove_work_folder(target: Path) -> None:
+    """Remove what a job left that was killed between finishing ``target`` and tidying up."""
+    shutil.rmtree(_path(target), ignore_errors=True)
+
+
+def _path(target: Path) -> Path:
+    return target.with_name(target.name + ".work")
