@@ -8,7 +8,7 @@ if [ $# -lt 3 ]; then
     echo "       (CHECKPOINT \"\" tests the config's pretrained weights)" >&2
     exit 2
 fi
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" "$(dirname "$0")/launch.py" \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$3" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${MASTER_PORT:-29500}" \
     "$(dirname "$0")/test.py" "$1" "$2" --launcher pytorch "${@:4}"

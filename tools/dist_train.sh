@@ -7,7 +7,7 @@ if [ $# -lt 2 ]; then
     echo "usage: bash tools/dist_train.sh CONFIG PROCESSES [train.py options]" >&2
     exit 2
 fi
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" "$(dirname "$0")/launch.py" \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$2" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${MASTER_PORT:-29500}" \
     "$(dirname "$0")/train.py" "$1" --launcher pytorch "${@:3}"

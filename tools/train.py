@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmreid_text.engine.config import check_data, check_weights, error_text, load_config, set_start
+from mmreid_text.engine.config import check_data, check_shares, check_weights, error_text, load_config, set_start
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,19 +32,22 @@ def main() -> None:
         set_start(cfg, args.resume)
         check_weights(cfg)
         check_data(cfg, ("train_dataloader", "val_dataloader"))
+        if args.launcher != "none":
+            check_shares(cfg)
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise SystemExit(f"error: {error_text(error)}") from error
 
     # Late: these imports take seconds, and a mistake in the config should show before.
     from mmengine.runner import Runner
 
-    from mmreid_text.engine.distributed import prepare_distributed
+    from mmreid_text.engine.distributed import first_failure_speaks, prepare_distributed
 
     cfg.launcher = args.launcher
     if args.amp:
         cfg.optim_wrapper.type = "AutocastOptimWrapper"
     prepare_distributed(cfg, args.launcher)
-    Runner.from_cfg(cfg).train()
+    with first_failure_speaks():
+        Runner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

@@ -5,15 +5,17 @@ default_scope = 'mmreid_text'
 protocol = 'val'
 
 default_hooks = dict(
+    runtime_info=dict(type='DeferredLogHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mean/R1', rule='greater'),
+        type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='mean/R1', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     dataset_epoch=dict(type='DatasetEpochHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
-    pretrained_weights=dict(type='PretrainedWeightsHook'))
+    pretrained_weights=dict(type='PretrainedWeightsHook'),
+    resume=dict(type='ResumeHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -184,6 +184,19 @@ def check_weights(cfg: Config) -> None:
         )
 
 
+def check_shares(cfg: Config) -> None:
+    """Stop at once where the ranks of a training run would get unequal shares.
+
+    Raises:
+        ValueError: The training sampler does not round up.
+    """
+    if not (cfg.train_dataloader.get("sampler") or {}).get("round_up", True):
+        raise ValueError(
+            "train_dataloader.sampler.round_up is False, so ranks would get unequal shares of the captions and wait "
+            "for each other for ever: leave it out. Then a few captions are seen twice where they do not divide."
+        )
+
+
 def error_text(error: Exception) -> str:
     """What an error says; ``str`` of a KeyError would be in quotes."""
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

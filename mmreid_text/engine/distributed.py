@@ -1,10 +1,19 @@
-"""Process groups on CPU and GPU hosts, and gathers whose gradients are exact."""
+"""Process groups on CPU and GPU hosts, gathers whose gradients are exact, and ranks that die."""
 
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+
+LAUNCHER_SECONDS = 20.0
+"""How long a rank that lost another one waits for its launcher to end it: the launcher reports who fell first."""
 
 
 class _AllGather(torch.autograd.Function):
@@ -63,7 +72,8 @@ def prepare_distributed(cfg: Config, launcher: str) -> None:
     initialised first and ``device_ids=None`` neither happens. On GPU hosts nothing changes.
 
     Args:
-        cfg: Config; ``model_wrapper_cfg`` is set in place.
+        cfg: Config; ``model_wrapper_cfg`` is set in place. ``env_cfg.dist_cfg.timeout`` are the seconds after which a
+            collective gives up, 1800 with gloo unless stated.
         launcher: ``none``, ``pytorch`` or ``slurm``.
     """
     if launcher == "none" or torch.cuda.is_available():
@@ -71,7 +81,8 @@ def prepare_distributed(cfg: Config, launcher: str) -> None:
     if not dist.is_initialized():
         if launcher == "slurm":
             raise RuntimeError("launcher 'slurm' needs GPUs; on CPU nodes start torchrun with --launcher pytorch")
-        dist.init_process_group("gloo")
+        seconds = cfg.get("env_cfg", {}).get("dist_cfg", {}).get("timeout", 1800)
+        dist.init_process_group("gloo", timeout=timedelta(seconds=seconds))
     wrapper = cfg.get("model_wrapper_cfg") or dict(
         type="MMDistributedDataParallel",
         broadcast_buffers=False,
@@ -79,3 +90,29 @@ def prepare_distributed(cfg: Config, launcher: str) -> None:
     )
     wrapper.update(device_ids=None)
     cfg.model_wrapper_cfg = wrapper
+
+
+@contextmanager
+def first_failure_speaks() -> Iterator[None]:
+    """Where a rank dies, let its error stand, not those of the ranks that lost it.
+
+    A rank whose collective breaks because another one is gone says so in one line and waits to be ended by its
+    launcher; where none does, it ends by itself after :data:`LAUNCHER_SECONDS`. Other errors pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        if world_size() == 1 or not _lost_a_rank(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        print(f"rank {dist.get_rank()} stops: it lost another rank ({reason})", file=sys.stderr, flush=True)
+        time.sleep(LAUNCHER_SECONDS)
+        print("Repeat the command with --resume to go on after the last finished epoch.", file=sys.stderr, flush=True)
+        os._exit(1)  # an ordinary exit may wait for the lost rank
+
+
+def _lost_a_rank(error: Exception) -> bool:
+    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL")
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )

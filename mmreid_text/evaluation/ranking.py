@@ -1,9 +1,10 @@
 """Ranking metrics of retrieval without a full sort: cosine similarity, cumulative matching, mAP and mINP.
 
 Only the ranks of the positives are needed, and a positive's rank follows from how many scores of its row are higher.
-So each block of queries costs one matrix product and, per positive, one count over its row; where a row has many
+So each block of queries costs one matrix product and, per positive, one comparison with its row; where a row has many
 positives, one sort of its *values* (several times faster than an argsort) and a binary search per positive instead.
-Memory is bounded by one block whatever the size of the gallery.
+Queries are taken by identity, so that those which share their positives are compared together. Beside a normalised
+copy of the gallery, memory is bounded by one block whatever the numbers of queries and images.
 
 **Ties** rank in gallery order: an item's rank is 1 + the number of gallery items that score strictly higher + the
 number of equally scored items that stand before it in the gallery. Equal gallery features always tie.
@@ -19,8 +20,10 @@ import torch
 
 Array: TypeAlias = np.ndarray | torch.Tensor
 
-BLOCK_BYTES = 24 * 2**20  # of scores, their sorted copy and the positives' index arrays, for one block of queries
+BLOCK_BYTES = 64 * 2**20  # of scores, their sorted copy and the positives' index arrays, for one block of queries
+BLOCK_QUERIES = 2048  # at most: a longer block multiplies no faster
 _POSITIVE_BYTES = 128  # of index arrays per positive, at most
+_CACHED_CELLS = 2**19  # of scores that are compared again and again while they are in the cache
 
 
 def rank(query: Array, gallery: Array, query_pid: Array, gallery_pid: Array) -> dict[str, float]:
@@ -65,26 +68,26 @@ def rank_queries(query: Array, gallery: Array, query_pid: Array, gallery_pid: Ar
         "ap": np.empty(len(query), dtype=np.float64),
         "inp": np.empty(len(query), dtype=np.float64),
     }
-    # Sorting a row costs about as much as counting for this many of its positives; the sort's speed varies by CPU.
-    counting = int(positives.counts.sum()) <= len(query) * (4 + len(gallery) / 1000)
-    row_bytes = (4 if counting else 8) * len(gallery) + _POSITIVE_BYTES * int(positives.counts.max())
-    for block, scores in _score_blocks(query, gallery, row_bytes):
-        counts = positives.counts[block]
-        row, column = positives.of(block)
+    # Sorting a row costs about as much as comparing it this many times; the sort's speed varies by CPU.
+    counting = int(positives.counts.sum()) <= len(query) * (10 + len(gallery) / 500)
+    row_bytes = (4 if counting else 8) * len(gallery)
+    row_bytes += (_POSITIVE_BYTES + len(gallery) // 255) * int(positives.counts.max())
+    for rows, scores in _score_blocks(query, gallery, row_bytes, positives.order):
+        counts = positives.counts[rows]
+        row, column = positives.of(rows)
         if isinstance(scores, torch.Tensor):
             ranks = _ranks_on_device(scores, row, column)
         else:
             ranks = (_ranks_by_counting if counting else _ranks_by_sorting)(scores, row, column)
-        # Sorting row * (G + 1) + rank orders each query's ranks and leaves the queries in place.
-        base = row * (len(gallery) + 1)
-        ranks += base
+        # Sorting row * (G + 1) + rank brings queries into order, and the ranks of each.
+        ranks += row * (len(gallery) + 1)
         ranks.sort()
-        ranks -= base
+        ranks -= np.repeat(np.arange(len(rows)) * (len(gallery) + 1), counts)
         start = np.cumsum(counts) - counts
         hit = np.arange(1, len(ranks) + 1) - np.repeat(start, counts)
-        out["first_rank"][block] = ranks[start]
-        out["ap"][block] = np.add.reduceat(hit / ranks, start) / counts
-        out["inp"][block] = counts / ranks[start + counts - 1]
+        out["first_rank"][rows] = ranks[start]
+        out["ap"][rows] = np.add.reduceat(hit / ranks, start) / counts
+        out["inp"][rows] = counts / ranks[start + counts - 1]
     return out
 
 
@@ -104,11 +107,11 @@ def top_k(query: Array, gallery: Array, k: int) -> tuple[np.ndarray, np.ndarray]
     k = min(k, len(gallery))
     rows = np.empty((len(query), k), dtype=np.int64)
     values = np.empty((len(query), k), dtype=np.float32)
-    for block, scores in _score_blocks(query, gallery, 24 * len(gallery)):
+    for block, scores in _score_blocks(query, gallery, 24 * len(gallery), np.arange(len(query))):
         if isinstance(scores, np.ndarray):
             threshold = np.partition(scores, -k, axis=1)[:, -k]
-            for i, line in enumerate(scores, start=block.start):
-                candidates = np.flatnonzero(line >= threshold[i - block.start])
+            for i, line, least in zip(block.tolist(), scores, threshold):
+                candidates = np.flatnonzero(line >= least)
                 rows[i] = candidates[np.argsort(-line[candidates], kind="stable")[:k]]
                 values[i] = line[rows[i]]
         else:
@@ -124,8 +127,8 @@ class _Positives:
     def __init__(self, query_pid: Array, gallery_pid: Array) -> None:
         query_pid, gallery_pid = _host(query_pid), _host(gallery_pid)
         self.num_gallery = len(gallery_pid)
-        self._order = np.argsort(gallery_pid, kind="stable")
-        ordered = gallery_pid[self._order]
+        self._columns = np.argsort(gallery_pid, kind="stable")
+        ordered = gallery_pid[self._columns]
         self._low = np.searchsorted(ordered, query_pid, side="left")
         self.counts = np.searchsorted(ordered, query_pid, side="right") - self._low
         if not len(query_pid):
@@ -138,12 +141,27 @@ class _Positives:
                 "item of its identity: check the split and the identities of both sides"
             )
 
-    def of(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Rows within the block and gallery columns of its positives, int64 (n,), by row."""
-        counts = self.counts[block]
-        row = np.repeat(np.arange(len(counts)), counts)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return row, self._order[np.repeat(self._low[block], counts) + within]
+        self.order = np.argsort(query_pid, kind="stable")
+        """Queries int64 (Q,) by identity."""
+
+    def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the positives of the queries ``rows``, a part of :attr:`order`, stand in the block of their scores.
+
+        Returns:
+            Rows and gallery columns int64 (n,). The queries of an identity go through its columns together.
+        """
+        low = self._low[rows]
+        first = np.flatnonzero(np.diff(low, prepend=-1))
+        within = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+        first = np.flatnonzero(within % max(1, _CACHED_CELLS // self.num_gallery) == 0)
+        size = np.diff(first, append=len(rows))  # queries that go together
+        cells = size * self.counts[rows[first]]
+        within = np.arange(cells.sum()) - np.repeat(np.cumsum(cells) - cells, cells)
+        size = np.repeat(size, cells)
+        return (
+            np.repeat(first, cells) + within % size,
+            self._columns[np.repeat(low[first], cells) + within // size],
+        )
 
 
 def _ranks_by_sorting(scores: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -161,16 +179,47 @@ def _ranks_by_sorting(scores: np.ndarray, row: np.ndarray, column: np.ndarray) -
 
 
 def _ranks_by_counting(scores: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """The same by the tie rule as it stands, one pass over the row per positive."""
-    ranks = np.empty(len(row), dtype=np.int64)
-    before = np.empty(scores.shape[1], dtype=bool)
-    for i, (r, c) in enumerate(zip(row.tolist(), column.tolist())):
-        line = scores[r]
-        value = line[c]
-        np.greater_equal(line[:c], value, out=before[:c])
-        np.greater(line[c:], value, out=before[c:])
-        ranks[i] = 1 + np.count_nonzero(before)
-    return ranks
+    """The same by the tie rule as it stands; cells of one column and successive rows take one comparison."""
+    num_gallery = scores.shape[1]
+    words = -(-num_gallery // 8)
+    parts = -(-words // 255)
+    before = np.zeros((max(1, _CACHED_CELLS // num_gallery), parts, -(-words // parts), 8), dtype=bool)
+    flags, words_of = before.reshape(len(before), -1), before.view(np.uint64)[..., 0]
+    # Eight flags are added at a time, as the bytes of a word; of 255 words none overflows.
+    sums = np.empty((len(row), parts), dtype=np.uint64)
+    done = filled = 0
+    with _unbuffered():
+        for r, c, size in _runs(row, column, len(flags)):
+            if filled + size > len(flags):
+                np.add.reduce(words_of[:filled], axis=2, out=sums[done : done + filled])
+                done, filled = done + filled, 0
+            lines, mine = scores[r : r + size], flags[filled : filled + size]
+            value = lines[:, c : c + 1]
+            np.greater_equal(lines[:, :c], value, out=mine[:, :c])
+            np.greater(lines[:, c:], value, out=mine[:, c:num_gallery])
+            filled += size
+    np.add.reduce(words_of[:filled], axis=2, out=sums[done:])
+    return 1 + sums.view(np.uint8).sum(axis=1, dtype=np.int64)
+
+
+def _runs(row: np.ndarray, column: np.ndarray, longest: int) -> Iterator[tuple[int, int, int]]:
+    """First row, column and length of the runs of cells (n,) of one column in successive rows."""
+    new = np.ones(len(row), dtype=bool)
+    new[1:] = (np.diff(column) != 0) | (np.diff(row) != 1)
+    first = np.flatnonzero(new)
+    within = np.arange(len(row)) - np.repeat(first, np.diff(first, append=len(row)))
+    first = np.flatnonzero(within % longest == 0)
+    return zip(row[first].tolist(), column[first].tolist(), np.diff(first, append=len(row)).tolist())
+
+
+@contextmanager
+def _unbuffered() -> Iterator[None]:
+    """Without numpy's copies of rows shorter than its buffer: they make a broadcast comparison three times as slow."""
+    before = np.setbufsize(512)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)
 
 
 def _binary_search(
@@ -202,43 +251,51 @@ def _ranks_on_device(scores: torch.Tensor, row: np.ndarray, column: np.ndarray) 
     return torch.cat(ranks).cpu().numpy()
 
 
-def _score_blocks(query: Array, gallery: Array, row_bytes: int) -> Iterator[tuple[slice, Array]]:
-    """Blocks of queries and their cosine similarities float32 (B, G), in one buffer that the next block overwrites."""
+def _score_blocks(
+    query: Array, gallery: Array, row_bytes: int, order: np.ndarray
+) -> Iterator[tuple[np.ndarray, Array]]:
+    """Queries in the given order, int64 (B,) at a time, and their cosine similarities float32 (B, G).
+
+    Similarities stand in one buffer, which the next block overwrites.
+    """
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features must be (Q, D) and (G, D), got {tuple(query.shape)} and {tuple(gallery.shape)}")
     if not len(gallery):
         raise ValueError("the gallery is empty")
-    size = min(len(query), max(1, BLOCK_BYTES // row_bytes))
+    size = min(len(query), BLOCK_QUERIES, max(1, BLOCK_BYTES // row_bytes))
+    blocks = [order[start : start + size] for start in range(0, len(query), size)]
     if isinstance(query, torch.Tensor) and isinstance(gallery, torch.Tensor) and query.is_cuda and gallery.is_cuda:
-        return _score_blocks_torch(query, gallery, size)
-    return _score_blocks_numpy(query, gallery, size)
+        return _score_blocks_torch(query, gallery, blocks)
+    return _score_blocks_numpy(query, gallery, blocks)
 
 
-def _score_blocks_numpy(query: Array, gallery: Array, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+def _score_blocks_numpy(
+    query: Array, gallery: Array, blocks: list[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     gallery = _normalise_numpy(gallery, "gallery")
     copies, originals = _copies(gallery)
-    buffer = np.empty((size, len(gallery)), dtype=np.float32)
-    for start in range(0, len(query), size):
-        block = slice(start, min(start + size, len(query)))
-        scores = buffer[: block.stop - start]
-        np.matmul(_normalise_numpy(query[block], "query", start), gallery.T, out=scores)
+    buffer = np.empty((len(blocks[0]), len(gallery)), dtype=np.float32)
+    for rows in blocks:
+        scores = buffer[: len(rows)]
+        np.matmul(_normalise_numpy(query[rows], "query", rows), gallery.T, out=scores)
         if len(copies):  # a matrix product may round the same sum differently at its edges
             scores[:, copies] = scores[:, originals]
-        yield block, scores
+        yield rows, scores
 
 
-def _score_blocks_torch(query: torch.Tensor, gallery: torch.Tensor, size: int) -> Iterator[tuple[slice, torch.Tensor]]:
+def _score_blocks_torch(
+    query: torch.Tensor, gallery: torch.Tensor, blocks: list[np.ndarray]
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     gallery = _normalise_torch(gallery, "gallery")
     copies, originals = (torch.from_numpy(rows).to(gallery.device) for rows in _copies(gallery))
-    buffer = gallery.new_empty(size, len(gallery))
-    for start in range(0, len(query), size):
-        block = slice(start, min(start + size, len(query)))
-        scores = buffer[: block.stop - start]
+    buffer = gallery.new_empty(len(blocks[0]), len(gallery))
+    for rows in blocks:
+        scores = buffer[: len(rows)]
         with _full_precision():
-            torch.mm(_normalise_torch(query[block], "query", start), gallery.T, out=scores)
+            torch.mm(_normalise_torch(query[torch.from_numpy(rows)], "query", rows), gallery.T, out=scores)
         if len(copies):
             scores[:, copies] = scores[:, originals]
-        yield block, scores
+        yield rows, scores
 
 
 def _copies(gallery: Array) -> tuple[np.ndarray, np.ndarray]:
@@ -253,29 +310,29 @@ def _copies(gallery: Array) -> tuple[np.ndarray, np.ndarray]:
     return copies, first[copies]
 
 
-def _normalise_numpy(features: Array, name: str, start: int = 0) -> np.ndarray:
-    """Contiguous float32 (n, D) of unit length; a zero row stays zero."""
+def _normalise_numpy(features: Array, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """Contiguous float32 (n, D) of unit length; a zero row stays zero. ``rows`` int64 (n,) are named in errors."""
     out = _host(features).astype(np.float32, order="C")
     norm = np.sqrt(np.einsum("nd,nd->n", out, out))
     if not np.isfinite(norm).all():
-        raise _not_finite(name, start + int(np.flatnonzero(~np.isfinite(norm))[0]))
+        raise _not_finite(name, np.flatnonzero(~np.isfinite(norm)), rows)
     out /= np.maximum(norm, np.finfo(np.float32).tiny)[:, None]
     out += 0.0  # -0.0 becomes 0.0, so that equal rows are equal bit for bit
     return out
 
 
-def _normalise_torch(features: torch.Tensor, name: str, start: int = 0) -> torch.Tensor:
+def _normalise_torch(features: torch.Tensor, name: str, rows: np.ndarray | None = None) -> torch.Tensor:
     out = features.detach().float()
     norm = out.norm(dim=1, keepdim=True)
     if not norm.isfinite().all():
-        raise _not_finite(name, start + int((~norm.isfinite()).flatten().nonzero()[0]))
+        raise _not_finite(name, _host((~norm.isfinite()).flatten().nonzero()[:, 0]), rows)
     return out / norm.clamp_min(torch.finfo(torch.float32).tiny) + 0.0
 
 
-def _not_finite(name: str, row: int) -> ValueError:
+def _not_finite(name: str, found: np.ndarray, rows: np.ndarray | None) -> ValueError:
     return ValueError(
-        f"{name} feature {row} is not finite or overflows float32 when squared: check the checkpoint and the mixed "
-        "precision that made it"
+        f"{name} feature {(found if rows is None else rows[found]).min()} is not finite or overflows float32 when "
+        "squared: check the checkpoint and the mixed precision that made it"
     )
 
 

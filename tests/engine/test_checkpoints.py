@@ -7,24 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader, Runner
+from small_procedural import small_procedural
 
-from mmreid_text.engine.config import load_config
 from mmreid_text.engine.hooks.plain_checkpoint_hook import load_from_plain_file
 
-CONFIG = str(Path(__file__).parents[2] / "configs/nam/tiny_procedural.py")
 COUNTER = itertools.count()
 
 
 def build(tmp_path, **options):
-    cfg = load_config(
-        CONFIG,
-        {
-            "train_dataloader.dataset.num_ids": 16,
-            "train_dataloader.dataset.cache_dir": str(tmp_path / "cache"),
-            "train_dataloader.batch_size": 32,
-            "train_dataloader.num_workers": 0,
-            "train_dataloader.persistent_workers": False,
-            "train_cfg.max_epochs": 1,
+    cfg = small_procedural(
+        tmp_path,
+        num_test_ids=4,
+        **{
             "val_dataloader": None,
             "val_cfg": None,
             "val_evaluator": None,
@@ -35,8 +29,6 @@ def build(tmp_path, **options):
             **options,
         },
     )
-    for member in cfg.test_dataloader.dataset.datasets:
-        member.update(num_ids=4, cache_dir=str(tmp_path / "cache"))
     return Runner.from_cfg(cfg)
 
 

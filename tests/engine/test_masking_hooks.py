@@ -8,12 +8,11 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from small_procedural import small_procedural
 
-from mmreid_text.engine.config import load_config
 from mmreid_text.engine.noise_table import NoiseTable, load_noise_table
 from mmreid_text.models.token_noise import masking_probability
 
-CONFIG = str(Path(__file__).parents[2] / "configs/nam/tiny_procedural.py")
 MASK, EOT = 49405, 49407
 COUNTER = itertools.count()
 
@@ -39,11 +38,9 @@ class Recorder(Hook):
 
 
 def build(tmp_path, epochs=2, hook="NoiseAwareMaskingHook", workers=0, **options):
-    cfg = load_config(
-        CONFIG,
-        {
-            "train_dataloader.dataset.num_ids": 16,
-            "train_dataloader.dataset.cache_dir": str(tmp_path / "cache"),
+    cfg = small_procedural(
+        tmp_path,
+        **{
             "train_dataloader.batch_size": 16,
             "train_dataloader.num_workers": workers,
             "train_dataloader.persistent_workers": workers > 0,

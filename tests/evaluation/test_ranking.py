@@ -69,16 +69,45 @@ def test_random_features_equal_the_loop():
     num_query=st.integers(1, 9),
     num_gallery=st.integers(1, 40),
     num_ids=st.integers(1, 6),
-    rows_per_block=st.integers(1, 4),
+    rows_per_block=st.integers(1, 9),
+    cached_rows=st.integers(0, 9),
 )
-def test_masses_of_ties_rank_in_gallery_order(seed, num_query, num_gallery, num_ids, rows_per_block):
+def test_masses_of_ties_rank_in_gallery_order(seed, num_query, num_gallery, num_ids, rows_per_block, cached_rows):
     case = tied_case(seed, num_query, num_gallery, num_ids)
-    before = ranking.BLOCK_BYTES
-    ranking.BLOCK_BYTES = rows_per_block * (8 * num_gallery + 128 * num_gallery)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "BLOCK_BYTES", rows_per_block * (8 * num_gallery + 128 * num_gallery))
+        patch.setattr(ranking, "_CACHED_CELLS", cached_rows * num_gallery)
         assert_same(rank_queries(*case), naive(*case))
-    finally:
-        ranking.BLOCK_BYTES = before
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    num_gallery=st.sampled_from([2039, 2040, 2041, 4080, 4200, 9000]),
+    num_ids=st.sampled_from([7, 400]),
+    case=st.sampled_from(["random", "tied"]),
+)
+def test_long_rows_equal_a_stable_argsort(seed, num_gallery, num_ids, case):
+    make = {"random": random_case, "tied": tied_case}[case]
+    query, gallery, query_pid, gallery_pid = make(seed, 12, num_gallery, num_ids)
+    scores = (query @ gallery.T).astype(np.float32)
+    row, column = np.nonzero(query_pid[:, None] == gallery_pid)
+    ranks = np.empty(scores.shape, dtype=np.int64)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    np.put_along_axis(ranks, order, np.arange(1, num_gallery + 1)[None], axis=1)
+    # By rows, each comparison takes one; by columns, successive rows are taken together.
+    for cells in (np.arange(len(row)), np.lexsort((row, column))):
+        for function in (ranking._ranks_by_counting, ranking._ranks_by_sorting):
+            got = function(scores, row[cells], column[cells])
+            np.testing.assert_array_equal(got, ranks[row[cells], column[cells]])
+
+
+@pytest.mark.parametrize("num_gallery", [255 * 8, 255 * 8 + 1, 20_000])
+def test_a_positive_behind_the_whole_gallery(num_gallery):
+    gallery = np.tile([[1.0, 0.0]], (num_gallery, 1))
+    gallery[0] = [0.0, 1.0]
+    got = rank_queries(np.array([[1.0, 0.0]]), gallery, [0], np.arange(num_gallery))
+    assert got["first_rank"].tolist() == [num_gallery]
 
 
 @pytest.mark.parametrize("case", [random_case(1, 20, 300, 3), tied_case(1, 20, 300, 3)], ids=["random", "tied"])

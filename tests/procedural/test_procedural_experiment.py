@@ -1,35 +1,17 @@
 """Experiments: run once, resumed, compared with what is known of the data."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from small_procedural import small_procedural
 
-from mmreid_text.engine.config import load_config
 from mmreid_text.engine.noise_table import NoiseTable
 from mmreid_text.procedural.experiment import ceilings, last_noise_table, noise_auc, run_test, train_and_test
 from mmreid_text.registry import DATASETS
 
-CONFIG = str(Path(__file__).parents[2] / "configs/nam/tiny_procedural.py")
-
 
 @pytest.fixture
 def cfg(tmp_path):
-    cfg = load_config(
-        CONFIG,
-        {
-            "train_dataloader.dataset.num_ids": 16,
-            "train_dataloader.dataset.cache_dir": str(tmp_path / "cache"),
-            "train_dataloader.batch_size": 32,
-            "train_dataloader.num_workers": 0,
-            "train_dataloader.persistent_workers": False,
-            "train_cfg.max_epochs": 1,
-        },
-    )
-    for loader in (cfg.val_dataloader, cfg.test_dataloader):
-        for member in loader.dataset.datasets:
-            member.update(num_ids=6, cache_dir=str(tmp_path / "cache"))
-    return cfg
+    return small_procedural(tmp_path)
 
 
 def test_a_finished_run_is_not_repeated_and_another_config_starts_over(cfg, tmp_path):

@@ -10,6 +10,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
+from mmreid_text.engine.atomic_write import remove_leftovers
 from mmreid_text.engine.hooks.dataset_epoch_hook import training_set
 from mmreid_text.engine.hooks.masking_hook import MaskingHook
 from mmreid_text.engine.noise_table import NoiseTable
@@ -106,6 +107,7 @@ class NoiseAwareMaskingHook(MaskingHook):
         for path in folder.glob("noise_epoch_*.npz"):
             if not (folder / f"{path.stem.removeprefix('noise_')}.pth").exists():
                 path.unlink()
+        remove_leftovers(folder, "noise_epoch_*.npz")
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the table beside the checkpoint that is about to be saved (rank 0 only)."""
