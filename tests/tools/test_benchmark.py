@@ -1,0 +1,76 @@
+"""The frame of the benchmark: the command, clocks, peak memory, tables."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@pytest.fixture(scope="module")
+def common():
+    spec = importlib.util.spec_from_file_location("benchmark_common", TOOLS / "benchmarks/common.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_jobs_take_turns(common):
+    calls = []
+    jobs = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    seconds = common.interleaved(jobs, rounds=3)
+    assert calls == ["a", "b"] * 4  # the first round does not count
+    assert seconds.keys() == {"a", "b"}
+
+
+def test_peak_memory_is_what_a_job_adds(common):
+    kept = bytearray(b"1") * (30 << 20)
+    assert 15 < common.measure_memory(lambda: bytearray(b"1") * (20 << 20)) < 26
+    assert len(kept) == 30 << 20
+
+
+def test_rates_stand_in_the_table(common):
+    row = common.Row("part", "plain", 2.0, 5.0, 10.0, 100.0, "why", ours_flops=4e9, reference_bytes=1e10)
+    head, rule, line = common.show([row]).splitlines()
+    assert len({len(head), len(rule), len(line)}) == 1
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["part", "plain", "2", "5", "2.5x", "10", "100", "1/10", "2", "-", "-", "2", "why"]
+
+
+def test_the_machine_in_a_line(common):
+    line = common.show_machine({"cpu": "Z80", "gemm_flops": 1.5e11, "gpu_stream_bytes": 2e12})
+    assert line == "machine: cpu Z80, gemm 150 GFLOP/s, gpu stream 2e+03 GB/s"
+
+
+def test_the_command_prints_and_writes_what_a_part_measures(tmp_path):
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(TOOLS)!r})
+        sys.argv[1:] = ["table", "--rounds", "2", "--json", {str(tmp_path / "out.json")!r}]
+        import benchmark, benchmarks.table
+        benchmarks.table.run = lambda rounds: [benchmark.Row("a table", "a list", 1.0, float(rounds))]
+        benchmark.main()
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert {"cpu", "cores", "threads", "load", "torch", "gemm_flops", "stream_bytes"} <= content["machine"].keys()
+    assert [row["reference_s"] for row in content["rows"]] == [2.0]
+    assert done.stdout.startswith("machine: cpu ")
+    assert "| a table | a list" in done.stdout
+
+
+def test_bad_arguments_are_named():
+    for arguments, words in (
+        (["nothing"], "invalid choice: 'nothing'"),
+        (["eval", "--rounds", "0"], "at least 1, got 0"),
+    ):
+        done = subprocess.run([sys.executable, TOOLS / "benchmark.py", *arguments], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert words in done.stderr
