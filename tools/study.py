@@ -26,7 +26,6 @@ from mmreid_text.evaluation.results import format_table, write_text
 from mmreid_text.procedural.experiment import last_noise_table, noise_auc, train_and_test
 
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "configs/nam/tiny_procedural.py"
 # What may vary, and where it stands in the config.
 KNOBS = {
     "noise_rate": "train_dataloader.dataset.noise_rate",
@@ -54,6 +53,7 @@ class Run:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default=str(ROOT / "configs/nam/tiny_procedural.py"), help="a NAM config")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this less one")
     parser.add_argument("--vary", action="append", default=[], metavar="KNOB=A,B,...", help=f"of {', '.join(KNOBS)}")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/study"))
@@ -72,12 +72,12 @@ def main() -> None:
         knob, _, values = vary.partition("=")
         runs += [Run(a, s, knob, float(v)) for v in values.split(",") for s in range(args.seeds) for a in ARMS]
     print(f"{len(runs)} runs, {args.jobs} at once, in {args.work_dir}", flush=True)
-    prepare(runs)
+    prepare(args.config, runs)
 
     results: dict[Run, dict[str, float]] = {}
     began = time.monotonic()
     with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = {pool.submit(run_apart, run, args.work_dir): run for run in runs}
+        jobs = {pool.submit(run_apart, args.config, run, args.work_dir): run for run in runs}
         for job in as_completed(jobs):
             if job.exception() is not None:
                 pool.shutdown(cancel_futures=True)
@@ -98,15 +98,15 @@ def main() -> None:
         report(setting, {run: m for run, m in results.items() if run.setting == setting})
 
 
-def config(run: Run) -> Config:
-    """The demo's config with one knob turned and the arm's masking."""
+def arm_config(path: str, run: Run) -> Config:
+    """The NAM config with one knob turned and the arm's masking."""
     options = {"randomness.seed": run.seed, "log_level": "WARNING", "train_cfg.val_interval": 1000}
     options["default_hooks.checkpoint.save_best"] = None  # the last epoch counts: nothing is chosen
     if run.knob is not None:
         options[KNOBS[run.knob]] = int(run.value) if run.value == int(run.value) else run.value
         if run.knob == "epochs":
             options["param_scheduler.1.end"] = options[KNOBS["epochs"]]
-    cfg = load_config(str(CONFIG), options)
+    cfg = load_config(path, options)
     if run.arm != "nam":
         cfg.model.token_noise = None
         cfg.custom_hooks[0].type = "UniformMaskingHook"
@@ -115,23 +115,23 @@ def config(run: Run) -> Config:
     return cfg
 
 
-def prepare(runs: list[Run]) -> None:
+def prepare(path: str, runs: list[Run]) -> None:
     """Render every data set once, before runs ask for them at the same time."""
     from mmreid_text.registry import DATASETS
 
     seen = set()
     for run in runs:
-        dataset = config(run).train_dataloader.dataset
+        dataset = arm_config(path, run).train_dataloader.dataset
         key = (dataset.num_ids, dataset.noise_rate)
         if key not in seen:
             seen.add(key)
             DATASETS.build(dataset)
 
 
-def run_apart(run: Run, folder: Path) -> dict[str, float]:
+def run_apart(path: str, run: Run, folder: Path) -> dict[str, float]:
     """Train and test one run in a process of its own, for threads and loggers belong to a process."""
     work_dir = folder / run.setting / f"{run.arm}_{run.seed}"
-    process = multiprocessing.get_context("spawn").Process(target=execute, args=(run, work_dir))
+    process = multiprocessing.get_context("spawn").Process(target=execute, args=(path, run, work_dir))
     process.start()
     process.join()
     if process.exitcode:
@@ -142,10 +142,10 @@ def run_apart(run: Run, folder: Path) -> dict[str, float]:
     return json.loads((work_dir / "results.json").read_text())
 
 
-def execute(run: Run, work_dir: Path) -> None:
+def execute(path: str, run: Run, work_dir: Path) -> None:
     """Train and test one run; NAM also says how well its table finds wrong words."""
     torch.set_num_threads(1)
-    cfg = config(run)
+    cfg = arm_config(path, run)
     metrics = train_and_test(cfg, work_dir)
     if run.arm == "nam" and cfg.train_dataloader.dataset.noise_rate > 0:
         metrics |= {f"noise/{key}": value for key, value in noise_auc(cfg, last_noise_table(work_dir)).items()}
