@@ -31,7 +31,7 @@ LENGTH = 77
 BATCH = 512
 SAMPLES = 20_000
 FEW_ROWS, ROWS = 100_000, 4_000_000
-PLAIN_SHARE = 20
+PLAIN_SHARE = 40
 """The reference's lists are filled with this fraction of the rows; its memory and start are multiplied."""
 PIXEL = np.zeros((1, 1, 3), dtype=np.uint8)
 SENTENCE = """
@@ -253,8 +253,8 @@ class PlainDataset(Dataset):
 def worker_rows(few: CaptionTable, many: CaptionTable) -> list[Row]:
     """Opening the table and starting a worker, and what the worker holds alone after 400 batches of 64."""
     steps = [Tokenize(), PackSample()]
-    plain_s, plain_mb, _ = start(lambda: PlainDataset(few, ROWS // PLAIN_SHARE // 2), "fork", epochs=True)
-    plain_s, plain_mb = 2 * PLAIN_SHARE * plain_s, 2 * PLAIN_SHARE * plain_mb
+    plain_s, plain_mb, _ = start(lambda: PlainDataset(few, ROWS // PLAIN_SHARE), "fork", epochs=True)
+    plain_s, plain_mb = PLAIN_SHARE * plain_s, PLAIN_SHARE * plain_mb
     rows = []
     for context in ("fork", "spawn"):
         base = start(lambda: Blank(few, steps), context)[1]
