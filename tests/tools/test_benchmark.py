@@ -30,9 +30,10 @@ def test_jobs_take_turns(common):
 
 
 def test_peak_memory_is_what_a_job_adds(common):
-    kept = bytearray(b"1") * (30 << 20)
-    assert 15 < common.measure_memory(lambda: bytearray(b"1") * (20 << 20)) < 26
-    assert len(kept) == 30 << 20
+    # Above 32 MB malloc always asks the system; smaller jobs may find room that earlier tests left.
+    kept = bytearray(b"1") * (100 << 20)
+    assert 75 < common.measure_memory(lambda: bytearray(b"1") * (80 << 20)) < 90
+    assert len(kept) == 100 << 20
 
 
 def test_rates_stand_in_the_table(common):
