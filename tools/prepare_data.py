@@ -42,7 +42,7 @@ def main() -> int:
     out = args.out or reader.default_table(args.root)
     try:
         table = reader.finished_table(out, args.root)
-        if table is not None and Path(table.image_root) == reader.find_images(args.root):
+        if table is not None and os.path.abspath(table.image_root) == os.path.abspath(reader.find_images(args.root)):
             print(f"{out} is complete and matches {args.root}; nothing to write.")
             remove_work_folder(out)
         else:

@@ -4,8 +4,8 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,9 @@ def write_caption_tokens(table: CaptionTable, jobs: int = 1) -> CaptionTokens:
     """
     if table.path is None:
         raise ValueError(f"Caption table {table.name} is in memory: write it to a file first.")
-    with Pool(max(1, jobs), _start_worker, (table.path,)) as pool:
-        return write_chunks(table, lambda starts: pool.imap(_tokenize_chunk, starts))
+    # A multiprocessing.Pool would wait for ever for a process that the system killed; this one raises.
+    with ProcessPoolExecutor(max(1, jobs), initializer=_start_worker, initargs=(table.path,)) as pool:
+        return write_chunks(table, lambda starts: pool.map(_tokenize_chunk, starts))
 
 
 def write_chunks(table: CaptionTable, tokenize: Callable[[range], Iterator[Chunk]]) -> CaptionTokens:

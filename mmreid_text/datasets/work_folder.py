@@ -1,5 +1,6 @@
 """A folder of work files beside a file in the making, which a killed job goes on from."""
 
+import errno
 import fcntl
 import json
 import os
@@ -12,7 +13,10 @@ from typing import Any
 
 @contextmanager
 def work_folder(target: Path, stamp: dict[str, Any]) -> Iterator[Path]:
-    """The folder ``<target>.work``: removed when the block ends well, kept when it is killed or raises.
+    """The folder ``<target>.work``: removed when the block ends well, kept when it is killed.
+
+    Removed, too, when the block finds the inputs wrong (FileNotFoundError, ValueError): what was read of them is
+    worthless once they are mended.
 
     Args:
         target: The file that the work files are for.
@@ -28,6 +32,9 @@ def work_folder(target: Path, stamp: dict[str, Any]) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"Another process is writing {target} (it works in {folder}); wait for it.") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):  # file systems without locks
+                raise
         known, text = folder / "stamp.json", json.dumps(stamp, sort_keys=True)
         if not known.exists() or known.read_text() != text:
             for leftover in folder.iterdir():
@@ -36,7 +43,11 @@ def work_folder(target: Path, stamp: dict[str, Any]) -> Iterator[Path]:
             beside = folder / "stamp.json.tmp"
             beside.write_text(text)
             os.replace(beside, known)
-        yield folder
+        try:
+            yield folder
+        except (FileNotFoundError, ValueError):
+            remove_work_folder(target)
+            raise
         remove_work_folder(target)
 
 

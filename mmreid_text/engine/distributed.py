@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -107,6 +108,7 @@ def first_failure_speaks() -> Iterator[None]:
         reason = str(error).strip().splitlines()[0]
         print(f"rank {dist.get_rank()} stops: it lost another rank ({reason})", file=sys.stderr, flush=True)
         time.sleep(LAUNCHER_SECONDS)
+        traceback.print_exc()  # no launcher ended us, so perhaps no other rank fell and this error is the first
         print("Repeat the command with --resume to go on after the last finished epoch.", file=sys.stderr, flush=True)
         os._exit(1)  # an ordinary exit may wait for the lost rank
 

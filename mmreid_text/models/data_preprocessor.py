@@ -67,12 +67,12 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         batch = dict(data) if isinstance(data["image"], torch.Tensor) else _join(data)
         # Masking leaves EOT in its place, so both texts are equally long.
         batch["lengths"] = (batch["text"].argmax(dim=1) + 1).tolist()  # EOT is the largest id
-        if self.trim_text:
+        box = batch.pop("erase_box", None)
+        batch = self.cast_data(batch)
+        if self.trim_text:  # on the device: a cut is not contiguous, and the host would wait for its copy
             for key in ("text", "masked_text"):
                 if batch.get(key) is not None:
                     batch[key] = batch[key][:, : max(batch["lengths"])]
-        box = batch.pop("erase_box", None)
-        batch = self.cast_data(batch)
         image = batch["image"] = batch["image"].to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
         if box is not None and image.is_cpu:
             _erase_boxes(image, box, self.erase_value)

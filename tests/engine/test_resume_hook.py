@@ -1,8 +1,11 @@
-"""Runs that are resumed with another global batch."""
+"""Runs that are resumed: with another global batch, and where they were stopped."""
 
 from types import SimpleNamespace
 
 import pytest
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from small_procedural import small_procedural
 
 from mmreid_text.engine.hooks import ResumeHook, resume_hook
 
@@ -51,3 +54,27 @@ def test_only_a_resumed_run_of_a_known_batch_is_compared(checkpoint):
     ResumeHook().after_load_checkpoint(runner(64, by_epoch=False, resume=False), checkpoint)
     ResumeHook().after_load_checkpoint(runner(64, by_epoch=False), {"meta": {}})
     ResumeHook().after_load_checkpoint(runner(None, by_epoch=False), checkpoint)
+
+
+class Stop(Hook):
+    """Ends the run as a kill between saving and validating an epoch would."""
+
+    def before_val(self, runner):
+        raise KeyboardInterrupt
+
+
+def test_a_run_stopped_before_validation_validates_that_epoch_and_keeps_its_seed(tmp_path):
+    def build(name, **options):
+        options = {"work_dir": str(tmp_path / "run"), "experiment_name": f"{tmp_path.name}_{name}", **options}
+        return Runner.from_cfg(small_procedural(tmp_path, **options))
+
+    first = build("first", **{"randomness.seed": 3})
+    first.register_hook(Stop())
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    assert not list((tmp_path / "run").glob("best_*"))
+
+    second = build("second", resume=True)
+    second.train()
+    assert [path.name for path in (tmp_path / "run").glob("best_*")] == ["best_mean_R1_epoch_1.pth"]
+    assert second.train_dataloader.sampler.seed == 3

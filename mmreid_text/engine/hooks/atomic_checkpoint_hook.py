@@ -47,8 +47,8 @@ class AtomicCheckpointHook(CheckpointHook):
         """Remove what a killed run left half written."""
         super().before_train(runner)
         if is_main_process():
-            for name in ("*.pth", "last_checkpoint"):
-                remove_leftovers(Path(runner.work_dir), name)
+            remove_leftovers(Path(self.out_dir), "*.pth")
+            remove_leftovers(Path(runner.work_dir), "last_checkpoint")
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         stale = None

@@ -23,9 +23,9 @@ class DeferredLogHook(RuntimeInfoHook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the logger's interval."""
+        """Take over the loggers' intervals."""
         super().before_train(runner)
-        self._interval = min((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), default=1)
+        self._intervals = {hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)}
         self._pending: list[dict[str, torch.Tensor]] = []
 
     def after_train_iter(
@@ -35,8 +35,8 @@ class DeferredLogHook(RuntimeInfoHook):
         if outputs:
             # Detached: a loss of mmengine's log holds on to its graph.
             self._pending.append({key: torch.as_tensor(value).detach() for key, value in outputs.items()})
-        last = self.end_of_epoch(runner.train_dataloader, batch_idx)
-        if self._pending and (last or self.every_n_inner_iters(batch_idx, self._interval)):
+        logged = any(self.every_n_inner_iters(batch_idx, interval) for interval in self._intervals)
+        if self._pending and (logged or self.end_of_epoch(runner.train_dataloader, batch_idx)):
             for key in self._pending[0]:
                 for value in torch.stack([row[key] for row in self._pending]).tolist():
                     runner.message_hub.update_scalar(f"train/{key}", value)

@@ -1,4 +1,4 @@
-"""Runs that go on with another number of processes."""
+"""Runs that go on where they were, with any number of processes."""
 
 import logging
 from itertools import chain
@@ -7,14 +7,20 @@ from typing import Any
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from mmreid_text.datasets.samplers import ArraySampler
 from mmreid_text.registry import HOOKS
 
 
 @HOOKS.register_module()
 class ResumeHook(Hook):
-    """Notices where a resumed run's global batch is another than before: the losses and the schedule depend on it.
+    """Lets a resumed run go on as if it had not stopped.
+
+    - The sampler takes the checkpoint's seed, as masking and augmentation do: mmengine builds it before it reads that.
+    - The last epoch is validated once more: checkpoints are written before validation, so a kill between the two would
+      lose it. The best epoch stays the best where it was counted already.
+    - A global batch that differs from before is noticed, for the losses and the schedule depend on it.
 
     A run may go on with any number of processes. With ``train_dataloader.batch_size`` changed so that the product
     stays, losses see the same batches as before. Where the product changes, a warning says so; a schedule that counts
@@ -24,6 +30,20 @@ class ResumeHook(Hook):
 
         default_hooks = dict(resume=dict(type='ResumeHook'))
     """
+
+    priority = "LOWEST"  # after the hooks that restore their own state
+
+    def before_train(self, runner: Runner) -> None:
+        """Set the sampler's seed, and validate the epoch that the run goes on from."""
+        if not runner._resume or not runner.epoch:
+            return
+        if isinstance(runner.train_dataloader.sampler, ArraySampler):
+            runner.train_dataloader.sampler.seed = runner.seed
+        loop = runner.train_loop
+        if runner.val_loop is None or not isinstance(loop, EpochBasedTrainLoop) or runner.epoch < loop.val_begin:
+            return
+        if runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs:
+            runner.val_loop.run()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note the global batch."""
