@@ -55,7 +55,7 @@ def test_ids_equal_tokenizing(tmp_path_factory, captions, lengths, chunk, drop):
     table = write_table(path, captions)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caption_tokens, "CHUNK_ROWS", chunk)
-        patch.setattr(caption_tokens, "Pool", Alone)
+        patch.setattr(caption_tokens, "ProcessPoolExecutor", Alone)
         write_caption_tokens(table)
     rows = np.flatnonzero(np.arange(len(captions)) % 4 != drop)
     rows = rows if len(rows) else np.arange(len(captions))
@@ -76,8 +76,8 @@ def test_ids_equal_tokenizing(tmp_path_factory, captions, lengths, chunk, drop):
 class Alone:
     """A pool of no processes."""
 
-    def __init__(self, jobs, start, arguments):
-        start(*arguments)
+    def __init__(self, jobs, initializer, initargs):
+        initializer(*initargs)
 
     def __enter__(self):
         return self
@@ -85,7 +85,7 @@ class Alone:
     def __exit__(self, *error):
         pass
 
-    def imap(self, function, items):
+    def map(self, function, items):
         return map(function, items)
 
 
@@ -109,7 +109,7 @@ def test_processes_share_the_work_and_the_file_is_small(tmp_path, monkeypatch, c
 
 def test_every_cut_of_the_part_is_gone_on_from(tmp_path, monkeypatch):
     monkeypatch.setattr(caption_tokens, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(caption_tokens, "Pool", Alone)
+    monkeypatch.setattr(caption_tokens, "ProcessPoolExecutor", Alone)
     table = write_table(tmp_path / "t.arrow", make_captions(35))
     whole = write_caption_tokens(table)
     content, part = Path(whole.path).read_bytes(), tokens_path(table).with_name("t.arrow.tokens.part")
