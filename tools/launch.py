@@ -20,6 +20,8 @@ def last_words(rank: int, failure: ProcessFailure, command: list[str]) -> str:
         what = f"was ended by {failure.signal_name()}"
         if failure.signal_name() == "SIGKILL":
             what += ", which the system also sends where memory runs out"
+        else:  # a rank that raised may abort while its process group is torn down
+            what += "; what it said stands above"
     else:
         what = f"ended with code {failure.exitcode}; its error stands above"
     text = f"error: rank {rank} (process {failure.pid}) {what}. The other ranks were ended, too."

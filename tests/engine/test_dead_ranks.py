@@ -35,7 +35,8 @@ def test_the_launcher_names_the_rank_and_the_remedy(way, words, tmp_path):
     assert done.returncode == 1
     error, remedy = done.stderr.strip().splitlines()[-2:]
     assert error.startswith("error: rank 1 (process ")
-    assert words in error
+    aborted = "was ended by SIGABRT; what it said stands above"  # gloo, when it is torn down under a rank that raised
+    assert words in error or (way == "raised" and aborted in error)
     assert "repeat the command with --resume" in remedy
     assert ("the loss is not finite" in done.stderr) == (way == "raised")
 
