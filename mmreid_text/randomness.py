@@ -1,10 +1,13 @@
 """Random numbers as a pure function of (seed, epoch, id, stream): the same whatever the rank, worker or resume."""
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN_INT = 0x9E3779B97F4A7C15
+_GOLDEN = np.uint64(_GOLDEN_INT)
+_WORD = 2**64 - 1
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -34,10 +37,31 @@ def uniform(seed: int, epoch: int, ids: np.ndarray, stream: str, n: int) -> np.n
     (1, 2)
     """
     with np.errstate(over="ignore"):
-        key = np.array([seed % 2**64, epoch, zlib.crc32(stream.encode())], dtype=np.uint64)
-        state = np.zeros(1, dtype=np.uint64)
-        for word in key:
-            state = _mix(state + word + _GOLDEN)
+        state = np.array([_stream_state(seed, epoch, stream)], dtype=np.uint64)
         rows = _mix(state + np.asarray(ids).astype(np.uint64) * _GOLDEN)  # (B,)
         cells = _mix(rows[:, None] + (np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN)[None, :])  # (B, n)
     return (cells >> np.uint64(11)) * 2.0**-53
+
+
+def uniform_row(seed: int, epoch: int, row: int, stream: str, n: int) -> list[float]:
+    """Exactly ``uniform(seed, epoch, [row], stream, n)[0]``, ten times as fast for one row.
+
+    >>> uniform_row(0, 3, 7, "RandomFlip", 2) == uniform(0, 3, [7], "RandomFlip", 2)[0].tolist()
+    True
+    """
+    start = _mix_int((_stream_state(seed, epoch, stream) + row * _GOLDEN_INT) & _WORD)
+    return [(_mix_int((start + i * _GOLDEN_INT) & _WORD) >> 11) * 2.0**-53 for i in range(1, n + 1)]
+
+
+@lru_cache(maxsize=64)
+def _stream_state(seed: int, epoch: int, stream: str) -> int:
+    state = 0
+    for word in (seed, epoch, zlib.crc32(stream.encode())):
+        state = _mix_int((state + word + _GOLDEN_INT) & _WORD)
+    return state
+
+
+def _mix_int(x: int) -> int:
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _WORD
+    return x ^ (x >> 31)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mmreid_text.randomness import uniform
+from mmreid_text.randomness import uniform, uniform_row
 
 
 def test_numbers_are_uniform_and_uncorrelated():
@@ -31,3 +33,9 @@ def test_every_key_changes_the_numbers(other):
     ids = np.arange(1000)
     same = uniform(0, 2, ids, "a", 3) == uniform(seed, epoch, ids, stream, 3)
     assert same.mean() < 0.01
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 1000), st.integers(0, 2**40), st.text(), st.integers(1, 50))
+def test_draws_equal_the_vectorised_ones(seed, epoch, row, stream, n):
+    assert uniform_row(seed, epoch, row, stream, n) == uniform(seed, epoch, np.array([row]), stream, n)[0].tolist()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
-from mmreid_text.datasets.transforms.draws import uniform_row
+from mmreid_text.randomness import uniform_row
 from mmreid_text.registry import TRANSFORMS
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # in pixel data: a zero follows 0xFF that is none, D0 to D7 are restarts
