@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.dataset import pseudo_collate
 from PIL import Image
+from small_pipelines import TEST, TRAIN
 from torch.utils.data import DataLoader
 
 from mmreid_text.datasets import (
@@ -39,16 +40,6 @@ from mmreid_text.datasets.transforms.image import read_image
 
 pytestmark = pytest.mark.filterwarnings("ignore::mmreid_text.datasets.published.DataWarning")
 TOOL = Path(__file__).parents[2] / "tools/pack_images.py"
-TRAIN = [
-    {"type": "LoadImage"},
-    {"type": "Resize", "size": (48, 16)},
-    {"type": "RandomFlip"},
-    {"type": "PadCrop", "padding": 4},
-    {"type": "RandomErasing"},
-    {"type": "Tokenize"},
-    {"type": "PackSample"},
-]
-TEST = [TRAIN[0], TRAIN[1], *TRAIN[5:]]
 
 
 def write_images(root, number, seed=0):

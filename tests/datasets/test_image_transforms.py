@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.dataset import pseudo_collate
 from PIL import Image
+from small_pipelines import TEST, TRAIN
 from torch.utils.data import DataLoader, default_collate
 
 from mmreid_text.datasets import CUHKPEDES, ICFGPEDES, ConcatDataset
 from mmreid_text.datasets.transforms import LoadImage, PackSample, PadCrop, RandomErasing, RandomFlip, Resize
-from mmreid_text.datasets.transforms.draws import uniform_row
 from mmreid_text.datasets.transforms.image import decode_image
-from mmreid_text.randomness import uniform
 from mmreid_text.registry import TRANSFORMS
 
 pytestmark = pytest.mark.filterwarnings("ignore::mmreid_text.datasets.published.DataWarning")
@@ -187,12 +186,6 @@ def test_resize_takes_any_memory_layout():
     assert Resize((90, 40))({"img": image})["img"] is image
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 1000), st.integers(0, 2**40), st.text(), st.integers(1, 50))
-def test_draws_equal_the_vectorised_ones(seed, epoch, row, stream, n):
-    assert uniform_row(seed, epoch, row, stream, n) == uniform(seed, epoch, np.array([row]), stream, n)[0].tolist()
-
-
 def test_flip_mirrors_half_of_the_images():
     image = picture()
     flipped = 0
@@ -309,18 +302,6 @@ def test_pack_sample():
     for image in (picture() / 255, picture()[..., 0], picture()[..., :2]):
         with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\), but it is"):
             PackSample()({**sample, "img": image})
-
-
-TRAIN = [
-    {"type": "LoadImage"},
-    {"type": "Resize", "size": (48, 16)},
-    {"type": "RandomFlip"},
-    {"type": "PadCrop", "padding": 4},
-    {"type": "RandomErasing"},
-    {"type": "Tokenize"},
-    {"type": "PackSample"},
-]
-TEST = [TRAIN[0], TRAIN[1], *TRAIN[5:]]
 
 
 def test_same_pixels_whatever_the_workers(cuhk_root):

@@ -5,6 +5,7 @@ On a CPU: float32, 8 pairs, in parts. On a GPU as well: 256 pairs, ours in bfloa
 
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -117,7 +118,7 @@ def gpu_rows(rounds: int) -> list[Row]:
     ]
 
 
-class Contestant:
+class Contestant(ABC):
     """A model and its optimiser; ``phases`` keeps the CPU seconds of every step's parts."""
 
     def __init__(self, model: torch.nn.Module, device: str) -> None:
@@ -126,17 +127,17 @@ class Contestant:
         self.phases: dict[str, list[float]] = defaultdict(list)
         self._time_images(*self.image_forward_of(self.model))
 
+    @abstractmethod
     def image_forward_of(self, model: Any) -> tuple[Any, str]:
         """Owner and name of what encodes images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, batch: Batch) -> torch.Tensor:
         """The loss; values that the loop reads every step are fetched."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self) -> None:
         """The optimiser's step; gradients are cleared after it."""
-        raise NotImplementedError
 
     def step(self, batch: Batch) -> None:
         start = time.process_time()
