@@ -23,6 +23,12 @@ def written_beside(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, all or nothing."""
+    with written_beside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
 def remove_leftovers(folder: Path, name: str) -> None:
     """Remove what killed processes left of files whose name matches a pattern, as ``*.pth``."""
     for beside in folder.glob(f".{name}.*"):

@@ -6,7 +6,7 @@ import pytest
 from mmengine.fileio import get_file_backend
 from mmengine.logging import MessageHub
 
-from mmreid_text.engine.atomic_write import remove_leftovers, written_beside
+from mmreid_text.atomic_write import remove_leftovers, written_beside
 from mmreid_text.engine.hooks import AtomicCheckpointHook
 from mmreid_text.engine.hooks.atomic_checkpoint_hook import BACKEND
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mmreid_text import __version__
+from mmreid_text.atomic_write import write_text
 from mmreid_text.datasets import CUHKPEDES, ICFGPEDES, CaptionTable, LUPersonMLLM, RSTPReid, write_caption_table
 from mmreid_text.datasets.caption_rows import Columns
 from mmreid_text.datasets.caption_tokens import open_caption_tokens, tokens_path, write_caption_tokens
@@ -149,9 +150,7 @@ def read_report(report: Path, table: CaptionTable) -> tuple[int, dict[str, str]]
 
 def write_report(report: Path, table: CaptionTable, checked: int, failed: dict[str, str]) -> None:
     state = {"fingerprint": table.fingerprint, "checked": checked, "unreadable": failed}
-    beside = report.with_name(report.name + ".tmp")
-    beside.write_text(json.dumps(state, indent=1))
-    os.replace(beside, report)
+    write_text(report, json.dumps(state, indent=1))
 
 
 def decode_error(path: tuple[str, str]) -> tuple[str, str]:

@@ -1,11 +1,11 @@
 """Write the weights of a run as one small file: half precision, no optimiser."""
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
 
+from mmreid_text.atomic_write import written_beside
 from mmreid_text.procedural.experiment import best_checkpoint
 
 
@@ -18,9 +18,8 @@ def main() -> None:
     state = torch.load(source, map_location="cpu", weights_only=True)["state_dict"]
     state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    beside = args.out.with_name(f".{args.out.name}.{os.getpid()}")
-    torch.save({"state_dict": state}, beside)
-    os.replace(beside, args.out)
+    with written_beside(args.out) as beside:
+        torch.save({"state_dict": state}, beside)
     print(f"{source} -> {args.out}, {args.out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -21,8 +21,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from mmengine.config import Config
 
+from mmreid_text.atomic_write import write_text
 from mmreid_text.engine.config import load_config
-from mmreid_text.evaluation.results import format_table, write_text
+from mmreid_text.evaluation.results import format_table
 from mmreid_text.procedural.experiment import last_noise_table, noise_auc, train_and_test
 
 ROOT = Path(__file__).parents[1]

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mmreid_text.datasets.arrow_files import META, facts_of
 from mmreid_text.datasets.caption_cells import CaptionCells
 from mmreid_text.datasets.caption_rows import COLUMNS, Columns, Content, record_batches, schema_of
 from mmreid_text.datasets.shared_array import SharedArray
 
 BATCH_ROWS = 65_536
-_META = b"mmreid_text"
 
 
 class CaptionTable:
@@ -55,7 +55,7 @@ class CaptionTable:
         check_table(path)
         try:
             content = pa.memory_map(path).read_buffer()
-            info = json.loads((pa.ipc.open_file(content).schema.metadata or {})[_META])
+            info = facts_of(pa.ipc.open_file(content).schema)
             cells = CaptionCells(content)
         except (pa.ArrowInvalid, KeyError, ValueError) as error:
             raise ValueError(
@@ -311,7 +311,7 @@ def write_caption_table(
             for batch in content.follow(record_batches(chunks, schema)):
                 writer.write_batch(batch)
         # The schema stands first in the file, but counts and fingerprint are known last: hence the second pass.
-        full = schema.with_metadata({_META: json.dumps(content.info(extra), ensure_ascii=False)})
+        full = schema.with_metadata({META: json.dumps(content.info(extra), ensure_ascii=False)})
         with pa.OSFile(str(body)) as source, pa.OSFile(str(final), "wb") as sink:
             reader = pa.ipc.open_file(source)
             with pa.ipc.new_file(sink, full) as writer:

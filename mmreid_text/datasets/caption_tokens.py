@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from mmreid_text.datasets.arrow_files import META, facts_of
 from mmreid_text.datasets.caption_table import CaptionTable
 from mmreid_text.datasets.transforms.tokenizer import get_tokenizer
 
@@ -21,7 +22,6 @@ CHUNK_ROWS = 16_384
 """Rows of a record batch, all of which but the last are full; also what a killed writer loses at most, per process."""
 Chunk = tuple[np.ndarray, np.ndarray]
 """Tokens uint16 (T,) and where each row's end, int32 (rows + 1,), as ``ClipTokenizer.uncut`` returns them."""
-_META = b"mmreid_text"
 _TWO_ENDS = struct.Struct("<ii").unpack_from
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -42,7 +42,7 @@ class CaptionTokens:
         try:
             content = pa.memory_map(self.path).read_buffer()
             reader = pa.ipc.open_stream(content)
-            found = json.loads((reader.schema.metadata or {})[_META])
+            found = facts_of(reader.schema)
             columns = [batch.column("ids") for batch in reader] if found == stamp else []
         except FileNotFoundError:
             raise
@@ -109,7 +109,7 @@ def write_chunks(table: CaptionTable, tokenize: Callable[[range], Iterator[Chunk
     """Write the file of a mapped table from ``tokenize(starts)``: the tokens of ``CHUNK_ROWS`` rows from each start."""
     path, rows, stamp = Path(f"{table.path}{SUFFIX}"), table.num_whole_rows, _stamp(table)
     part = path.with_name(path.name + ".part")
-    schema = pa.schema([pa.field("ids", pa.list_(pa.uint16()))], {_META: json.dumps(stamp)})
+    schema = pa.schema([pa.field("ids", pa.list_(pa.uint16()))], {META: json.dumps(stamp)})
     done = _continue(part, schema)
     with (
         open(part, "ab", buffering=0) as file,

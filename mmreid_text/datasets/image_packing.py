@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from mmreid_text.atomic_write import write_text
+from mmreid_text.datasets.arrow_files import facts_of, write_arrow
 from mmreid_text.datasets.image_store import INDEX, INDEX_SCHEMA, ImageIndex, name_hash
 from mmreid_text.datasets.transforms.image import Resize, decode_image, read_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 REPORT = "unreadable.json"
-_META = b"mmreid_text"
 _CHUNK = 32
 """Images that a worker hands over at a time."""
 
@@ -74,18 +75,18 @@ def pack_images(
         raise ValueError("There are no images to pack.")
     progress = _Progress.load(out, settings)
     again = pa.array(progress.failed(), pa.large_string())
-    todo = pa.chunked_array([again, names.slice(progress.consumed)])
-    if len(todo):
+    pending = pa.chunked_array([again, names.slice(progress.consumed)])
+    if len(pending):
         out.mkdir(parents=True, exist_ok=True)
         loader: DataLoader[Any] = DataLoader(
-            _Prepared(todo, settings), batch_size=_CHUNK, num_workers=workers, collate_fn=list
+            _Prepared(pending, settings), batch_size=_CHUNK, num_workers=workers, collate_fn=list
         )
-        with tqdm(total=len(names), initial=len(names) - len(todo), unit=" images", desc=str(out)) as bar:
+        with tqdm(total=len(names), initial=len(names) - len(pending), unit=" images", desc=str(out)) as bar:
             images = _counted((image for chunk in loader for image in chunk), bar)
             _write_shards(images, len(again), progress, out, settings)
     failed = progress.failed()
     errors = progress.errors(failed)
-    _write_json(out / REPORT, errors)
+    write_text(out / REPORT, json.dumps(errors, indent=1, ensure_ascii=False))
     if skip_unreadable or not failed:
         progress.write_index(out, settings)
     return errors
@@ -146,7 +147,7 @@ class _Progress:
         while (path := _rows_path(out, settings, len(progress.shards))).exists():
             with pa.ipc.open_file(path.read_bytes()) as file:
                 rows = file.read_all()
-            info = json.loads(rows.schema.metadata[_META])
+            info = facts_of(rows.schema)
             _refuse_other(out, info["settings"], settings)
             progress.add(rows.replace_schema_metadata(), info["consumed"], info["shard"])
         return progress
@@ -277,11 +278,7 @@ def _rows_path(out: Path, settings: PackSettings, number: int) -> Path:
 
 def write_rows(path: Path, rows: pa.Table, info: dict[str, Any]) -> None:
     """Write rows of ``INDEX_SCHEMA`` with ``info`` in their metadata; an index must be sorted and in one piece."""
-    beside = path.with_name(path.name + ".tmp")
-    schema = INDEX_SCHEMA.with_metadata({_META: json.dumps(info)})
-    with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        writer.write_table(rows.cast(schema))
-    os.replace(beside, path)
+    write_arrow(path, INDEX_SCHEMA, rows.cast(INDEX_SCHEMA).to_batches(), info)
 
 
 def _refuse_other(out: Path, known: dict[str, Any], settings: PackSettings) -> None:
@@ -297,9 +294,3 @@ def _counted(items: Iterable[Any], bar: tqdm) -> Iterator[Any]:
     for item in items:
         yield item
         bar.update()
-
-
-def _write_json(path: Path, content: object) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(beside, path)

@@ -7,7 +7,6 @@ that reads tar reads the shards; only random access needs the index. ``tools/pac
 
 import hashlib
 import io
-import json
 import os
 import tempfile
 import warnings
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from mmengine.dist import is_main_process
 
+from mmreid_text.datasets.arrow_files import facts_of
 from mmreid_text.datasets.caption_table import CaptionTable
 
 INDEX = "image_index.arrow"
@@ -32,7 +32,6 @@ INDEX_SCHEMA = pa.schema(
         ("error", pa.string()),  # why the image could not be packed, '' for those that are there
     ]
 )
-_META = b"mmreid_text"
 _MAX_OPEN = 128
 
 
@@ -54,7 +53,7 @@ class ImageIndex:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
             self.rows = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
-            self.info: dict[str, Any] = json.loads((self.rows.schema.metadata or {})[_META])
+            self.info: dict[str, Any] = facts_of(self.rows.schema)
         except (pa.ArrowInvalid, KeyError, ValueError) as error:
             raise ValueError(
                 f"{path} is not a complete image index ({type(error).__name__}: {error}). Remove it and run "

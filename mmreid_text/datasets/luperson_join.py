@@ -1,6 +1,5 @@
 """Joins LUPerson-MLLM's caption files with its images, chunk by chunk in the order of the file names."""
 
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
@@ -10,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmreid_text.datasets.arrow_files import facts_of, write_arrow
 from mmreid_text.datasets.caption_rows import Columns
-from mmreid_text.datasets.sorted_runs import CaptionRuns, SortedNames, keep
+from mmreid_text.datasets.sorted_runs import CaptionRuns, SortedNames
 from mmreid_text.randomness import uniform
 
 SOURCES = ("Ts-qwen", "Td-qwen", "Ts-shikra", "Td-shikra")
 STATIC = np.array([source.startswith("Ts-") for source in SOURCES])
 """Captions after one fixed instruction; the others follow sentence templates ("dynamic")."""
 DIRTY = ("description]", "<")
-_META = b"mmreid_text"
 _ROWS = pa.schema([("image", pa.string()), ("caption", pa.string()), ("image_id", pa.int64()), ("source", pa.string())])
 
 
@@ -59,12 +58,12 @@ def join(
         path = None if folder is None else folder / f"rows-{i:05d}.arrow"
         if path is not None and path.exists():
             with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-                rows, found = reader.get_batch(0), json.loads(reader.schema.metadata[_META])
+                rows, found = reader.get_batch(0), facts_of(reader.schema)
         else:
             found = Findings()
             rows = _join_chunk(chunk, {s: runs.between(first, last) for s, runs in captions.items()}, found)
             if path is not None:
-                keep(path, _ROWS.with_metadata({_META: json.dumps(found)}), [rows])
+                write_arrow(path, _ROWS, [rows], found)
         image_id = rows.column("image_id").to_numpy() + findings.count("images")
         findings.merge(found)
         if rows.num_rows:

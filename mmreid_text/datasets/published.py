@@ -115,7 +115,7 @@ class PublishedDataset(TextReIDDataset):
 
     @classmethod
     def finished_table(cls, path: Path, root: Path) -> CaptionTable | None:
-        """The table at ``path`` if it was made from the files of ``root`` as they are now; ValueError if damaged."""
+        """The table, if made from ``root`` as it is; FileNotFoundError without annotation, ValueError if damaged."""
         if not path.exists():
             return None
         table = cls.map(path, root)

@@ -1,10 +1,8 @@
 """Sorting more names and captions than memory should hold: runs sorted one by one, then read side by side."""
 
 import heapq
-import json
-import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
+from mmreid_text.datasets.arrow_files import facts_of, write_arrow
 from mmreid_text.datasets.json_pairs import read_pairs
 
 RUN_NAMES = 262_144
 RUN_CAPTIONS = 65_536
 """Captions of a run; also what a killed reader of a caption file loses at most."""
-_META = b"mmreid_text"
 _NAME = pa.schema([("name", pa.string())])
 _CAPTION = pa.schema([("name", pa.string()), ("caption", pa.string())])
 
@@ -56,10 +54,10 @@ class SortedNames:
         runs: list[Path] = []
         while block := sorted(islice(names, RUN_NAMES)):
             runs.append(path.with_name(f"names-{len(runs):05d}.arrow"))
-            keep(runs[-1], _NAME, [pa.record_batch([block], _NAME)])
+            write_arrow(runs[-1], _NAME, [pa.record_batch([block], _NAME)])
         merged = heapq.merge(*map(_names_of, runs))
         chunks = iter(lambda: list(islice(merged, size)), [])
-        keep(path, _NAME, (pa.record_batch([chunk], _NAME) for chunk in chunks))
+        write_arrow(path, _NAME, (pa.record_batch([chunk], _NAME) for chunk in chunks))
         for run in runs:
             run.unlink()
 
@@ -83,7 +81,7 @@ class CaptionRuns:
         offset, self.count, done = 0, 0, False
         if self._kept:
             with pa.OSFile(str(self._kept[-1])) as source, pa.ipc.open_file(source) as reader:
-                state = json.loads(reader.schema.metadata[_META])
+                state = facts_of(reader.schema)
             offset, self.count, done = state["offset"], state["count"], state["done"]
         if not done:
             self._read(offset)
@@ -117,18 +115,9 @@ class CaptionRuns:
         if self._folder is None:
             self._runs.append(run)
             return
-        state = json.dumps({"offset": offset, "count": self.count, "done": done})
+        state = {"offset": offset, "count": self.count, "done": done}
         self._kept.append(self._folder / f"{self.path.stem}-{len(self._kept):05d}.arrow")
-        keep(self._kept[-1], _CAPTION.with_metadata({_META: state}), [run])
-
-
-def keep(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write record batches to an Arrow file that appears whole or not at all."""
-    beside = path.with_name(path.name + ".tmp")
-    with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    os.replace(beside, path)
+        write_arrow(self._kept[-1], _CAPTION, [run], state)
 
 
 def _names_of(path: Path) -> Iterator[str]:

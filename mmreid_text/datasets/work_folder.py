@@ -3,12 +3,13 @@
 import errno
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mmreid_text.atomic_write import write_text
 
 
 @contextmanager
@@ -40,9 +41,7 @@ def work_folder(target: Path, stamp: dict[str, Any]) -> Iterator[Path]:
             for leftover in folder.iterdir():
                 if leftover.name != "lock":
                     leftover.unlink()
-            beside = folder / "stamp.json.tmp"
-            beside.write_text(text)
-            os.replace(beside, known)
+            write_text(known, text)
         try:
             yield folder
         except (FileNotFoundError, ValueError):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from mmreid_text.engine.atomic_write import written_beside
+from mmreid_text.atomic_write import written_beside
 from mmreid_text.engine.distributed import world_size
 
 SCALE = 255 / 2  # uint8 over r in [0, 2]

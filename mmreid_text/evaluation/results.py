@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmreid_text.atomic_write import write_text
+
 MEAN = "mean"  # the row over all datasets
 
 
@@ -52,13 +54,3 @@ def write_results(metrics: Mapping[str, float], path: str | os.PathLike[str]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({key: float(value) for key, value in metrics.items()}, indent=2) + "\n")
     write_text(path.with_suffix(".md"), format_table(metrics) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its place, then move it there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

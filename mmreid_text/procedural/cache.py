@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmreid_text import randomness
+from mmreid_text.atomic_write import write_text
 from mmreid_text.procedural.domains import World
 
 _DRAWING = (
@@ -77,7 +78,7 @@ def _render_all(world: World, path: Path) -> None:
             images[index] = world.render(index)
             if (index + 1) % _CHUNK == 0:
                 images.flush()
-                _write_text(count, str(index + 1))
+                write_text(count, str(index + 1))
         images.flush()
     finally:
         cv2.setNumThreads(threads)
@@ -85,9 +86,3 @@ def _render_all(world: World, path: Path) -> None:
     os.replace(partial, path)
     with suppress(FileNotFoundError):
         count.unlink()
-
-
-def _write_text(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text)
-    os.replace(beside, path)

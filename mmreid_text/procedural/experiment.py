@@ -10,11 +10,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmreid_text.atomic_write import write_text
 from mmreid_text.datasets import ProceduralPedestrians
 from mmreid_text.engine.noise_table import load_noise_table
 from mmreid_text.evaluation.noise_report import roc_auc
 from mmreid_text.evaluation.ranking import rank
-from mmreid_text.evaluation.results import MEAN, write_text
+from mmreid_text.evaluation.results import MEAN
 from mmreid_text.registry import DATASETS
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
+from mmreid_text.atomic_write import write_text
 from mmreid_text.procedural.domains import World
 
 _CUHK_FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market")
@@ -224,6 +225,4 @@ def _write_image(path: Path, world: World, index: int) -> None:
 
 def _write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(beside, path)
+    write_text(path, json.dumps(content, indent=1))

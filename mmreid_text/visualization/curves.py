@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from mmreid_text.atomic_write import written_beside
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 Series = tuple[np.ndarray, np.ndarray]
@@ -89,12 +91,8 @@ def plot_curves(
             axes.legend(frameon=False, fontsize=10)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_beside(path) as beside:
         figure.savefig(beside, format="png", dpi=130)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _draw_line(axes: Axes, name: str, series: Series, label: str, colour: str) -> None:

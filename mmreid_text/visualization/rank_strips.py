@@ -9,6 +9,8 @@ import matplotlib.font_manager
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from mmreid_text.atomic_write import written_beside
+
 RIGHT = (22, 150, 70)
 WRONG = (205, 45, 40)
 TARGET = (90, 105, 130)
@@ -87,12 +89,8 @@ def save_rank_strips(strips: Sequence[RankStrip], title: str, path: str | os.Pat
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(draw_rank_strips(strips, title))
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_beside(path) as beside:
         picture.save(beside, format="PNG")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def crop_origin(row: int, rank: int, crop_width: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from mmreid_text.engine.atomic_write import remove_leftovers, written_beside
+from mmreid_text.atomic_write import remove_leftovers, write_text, written_beside
 from mmreid_text.registry import HOOKS
 
 BACKEND = "local_atomic"
@@ -71,8 +71,7 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            with written_beside(Path(runner.work_dir) / "last_checkpoint") as beside:
-                beside.write_text(self.last_ckpt)
+            write_text(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt)
             self._remove(stale)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

@@ -10,7 +10,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
-from mmreid_text.engine.atomic_write import remove_leftovers
+from mmreid_text.atomic_write import remove_leftovers
 from mmreid_text.engine.hooks.dataset_epoch_hook import training_set
 from mmreid_text.engine.hooks.masking_hook import MaskingHook
 from mmreid_text.engine.noise_table import NoiseTable
