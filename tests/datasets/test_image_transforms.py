@@ -128,6 +128,12 @@ def test_common_jpegs_are_decoded_by_opencv(monkeypatch):
         assert our_pixels(JPEGS[name]).shape == (61, 47, 3)
 
 
+def test_a_jpeg_without_its_first_header_is_judged_by_pillow():
+    content = bytearray(JPEGS["plain"])
+    content[3] = 1  # a marker without a length, which OpenCV reads on behind
+    assert our_pixels(bytes(content)) is None
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([*JPEGS]), st.data())
 def test_damaged_jpegs_are_judged_as_pillow_judges_them(name, data):

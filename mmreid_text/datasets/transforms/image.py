@@ -16,6 +16,7 @@ from PIL import Image
 from mmreid_text.randomness import uniform_row
 from mmreid_text.registry import TRANSFORMS
 
+_SEGMENTS = frozenset({0xC0, 0xC1, 0xC4, 0xDA, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})  # of an ordinary header
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # in pixel data: a zero follows 0xFF that is none, D0 to D7 are restarts
 
 
@@ -95,9 +96,9 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
         OSError: It is no image or is cut short; the message names ``path``.
     """
     if _is_plain_jpeg(data):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is not None:
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+            return image
     try:
         with Image.open(BytesIO(data)) as picture:
             return np.array(picture.convert("RGB"))
@@ -120,6 +121,8 @@ def _is_plain_jpeg(data: bytes) -> bool:
     at, fits = 2, False
     while at + 10 <= len(data) and data[at] == 0xFF:
         marker, start = data[at + 1], at + 4
+        if marker not in _SEGMENTS:
+            return False
         at += 2 + int.from_bytes(data[at + 2 : start], "big")
         if marker in (0xC0, 0xC1):  # frame of a sequential JPEG: precision, height, width, number of colours
             height, width = struct.unpack_from(">HH", data, start + 1)
@@ -225,11 +228,9 @@ class PadCrop(RandomTransform):
         height, width = image.shape[:2]
         span = 2 * self.padding + 1
         top, left = (int(draw * span) - self.padding for draw in self.draw(results, 2))
-        crop = np.zeros_like(image)
-        crop[max(-top, 0) : height - max(top, 0), max(-left, 0) : width - max(left, 0)] = image[
-            max(top, 0) : height + min(top, 0), max(left, 0) : width + min(left, 0)
-        ]
-        results["img"] = crop
+        part = image[max(top, 0) : height + min(top, 0), max(left, 0) : width + min(left, 0)]
+        border = (max(-top, 0), max(top, 0), max(-left, 0), max(left, 0))
+        results["img"] = cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=0)
         return results
 
     def __repr__(self) -> str:
