@@ -48,6 +48,7 @@ def test_the_best_checkpoint_stays_until_a_better_one_stands(keys, tmp_path):
 
     runner = SimpleNamespace(
         work_dir=str(tmp_path),
+        _resume=False,
         epoch=0,
         iter=0,
         message_hub=MessageHub.get_instance(f"best{len(keys)}"),

@@ -12,9 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from itertools import chain, islice
-from multiprocessing import Pool
 from pathlib import Path
 
 from tqdm import tqdm
@@ -29,12 +27,15 @@ from mmreid_text.datasets.published import PublishedDataset
 from mmreid_text.datasets.text_reid_dataset import format_counts
 from mmreid_text.datasets.transforms.image import read_image
 from mmreid_text.datasets.work_folder import remove_work_folder, work_folder
+from mmreid_text.datasets.worker_pool import map_ahead, worker_pool
 
 READERS: dict[str, type[PublishedDataset]] = {
     reader.name: reader for reader in (CUHKPEDES, ICFGPEDES, RSTPReid, LUPersonMLLM)
 }
 CHECK_BLOCK = 2_000
 """Images between two savings of the check's state."""
+CHUNK = 32
+"""Images that a process decodes at a time."""
 
 
 def main() -> int:
@@ -54,7 +55,7 @@ def main() -> int:
         print(summary(table, reader))
         if args.check_images:
             return check_images(table, reader.find_images(args.root), Path(f"{out}.check.json"), args.jobs)
-    except (FileNotFoundError, ValueError) as error:
+    except (ChildProcessError, FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -117,13 +118,8 @@ def check_images(table: CaptionTable, root: Path, report: Path, jobs: int) -> in
     # Files that failed are tried again: they may have been replaced meanwhile.
     again, failed = list(failed), {}
     names = chain(again, islice(table.images(), done, None))
-    paths = ((str(root), image) for image in names)
-    with (
-        Pool(jobs) if jobs > 1 else nullcontext() as pool,
-        tqdm(total=total + len(again), initial=done, unit=" images", desc="decoding") as bar,
-    ):
-        results = pool.imap(decode_error, paths, chunksize=32) if pool else map(decode_error, paths)
-        for i, (image, error) in enumerate(results, start=1):
+    with tqdm(total=total + len(again), initial=done, unit=" images", desc="decoding") as bar:
+        for i, (image, error) in enumerate(decode_errors(root, names, jobs), start=1):
             bar.update()
             if error:
                 failed[image] = error
@@ -153,14 +149,27 @@ def write_report(report: Path, table: CaptionTable, checked: int, failed: dict[s
     write_text(report, json.dumps(state, indent=1))
 
 
-def decode_error(path: tuple[str, str]) -> tuple[str, str]:
-    """The image's name and why it cannot be decoded, or ''."""
-    root, image = path
-    try:
-        read_image(os.path.join(root, image))
-    except OSError as error:
-        return image, str(error.__cause__ or error)
-    return image, ""
+def decode_errors(root: Path, names: Iterator[str], jobs: int) -> Iterator[tuple[str, str]]:
+    """Every image's name and why it cannot be decoded, or '', in order."""
+    chunks = ((root, chunk) for chunk in iter(lambda: list(islice(names, CHUNK)), []))
+    if jobs <= 1:
+        yield from chain.from_iterable(map(decode_chunk, chunks))
+        return
+    with worker_pool(jobs, "decoding images") as pool:
+        yield from chain.from_iterable(map_ahead(pool, decode_chunk, chunks, 4 * jobs))
+
+
+def decode_chunk(task: tuple[Path, list[str]]) -> list[tuple[str, str]]:
+    """What :func:`decode_errors` says of some images of a folder."""
+    root, names = task
+    found = []
+    for name in names:
+        try:
+            read_image(os.path.join(root, name))
+            found.append((name, ""))
+        except OSError as error:
+            found.append((name, str(error.__cause__ or error)))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Datasets: one file per published format, thin over the caption table."""
 
+import multiprocessing
+
 from mmreid_text.datasets import transforms
 from mmreid_text.datasets.caption_table import CaptionTable, write_caption_table
 from mmreid_text.datasets.concat_dataset import ConcatDataset
@@ -10,6 +12,9 @@ from mmreid_text.datasets.procedural_pedestrians import ProceduralPedestrians
 from mmreid_text.datasets.rstpreid import RSTPReid
 from mmreid_text.datasets.samplers import ArraySampler
 from mmreid_text.datasets.text_reid_dataset import TextReIDDataset
+
+# Workers of the start method 'forkserver' share the memory of a process that has imported these.
+multiprocessing.set_forkserver_preload(["torch", "mmreid_text.datasets"])
 
 __all__ = [
     "CUHKPEDES",

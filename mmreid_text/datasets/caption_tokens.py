@@ -4,7 +4,6 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from tqdm import tqdm
 from mmreid_text.datasets.arrow_files import META, facts_of
 from mmreid_text.datasets.caption_table import CaptionTable
 from mmreid_text.datasets.transforms.tokenizer import get_tokenizer
+from mmreid_text.datasets.worker_pool import map_ahead, worker_pool
+from mmreid_text.file_lock import alone
 
 SUFFIX = ".tokens"
 CHUNK_ROWS = 16_384
@@ -93,22 +94,32 @@ def write_caption_tokens(table: CaptionTable, jobs: int = 1) -> CaptionTokens:
     """Tokenize all rows of a mapped table, in ``jobs`` processes, into the file beside it.
 
     The rows done are kept in ``<table>.tokens.part``; a killed writer goes on from there, and renames it when whole.
-    Memory stays at one chunk of rows per process.
+    Memory stays at two chunks of rows per process.
 
     Raises:
-        ValueError: The table is in memory.
+        ChildProcessError: One of the processes was killed.
+        ValueError: The table is in memory, or another process writes its tokens.
     """
     if table.path is None:
         raise ValueError(f"Caption table {table.name} is in memory: write it to a file first.")
-    # A multiprocessing.Pool would wait for ever for a process that the system killed; this one raises.
-    with ProcessPoolExecutor(max(1, jobs), initializer=_start_worker, initargs=(table.path,)) as pool:
-        return write_chunks(table, lambda starts: pool.map(_tokenize_chunk, starts))
+    with worker_pool(jobs, "tokenizing captions", _start_worker, (table.path,)) as pool:
+        return write_chunks(table, lambda starts: map_ahead(pool, _tokenize_chunk, starts, 2 * max(1, jobs)))
 
 
 def write_chunks(table: CaptionTable, tokenize: Callable[[range], Iterator[Chunk]]) -> CaptionTokens:
-    """Write the file of a mapped table from ``tokenize(starts)``: the tokens of ``CHUNK_ROWS`` rows from each start."""
-    path, rows, stamp = Path(f"{table.path}{SUFFIX}"), table.num_whole_rows, _stamp(table)
-    part = path.with_name(path.name + ".part")
+    """Write the file of a mapped table from ``tokenize(starts)``: the tokens of ``CHUNK_ROWS`` rows from each start.
+
+    Raises:
+        ValueError: Another process writes it.
+    """
+    path = Path(f"{table.path}{SUFFIX}")
+    refusal = f"Another process is writing {path}: wait for it, or end it and run the same command again"
+    with alone(path.with_name(f"{path.name}.lock"), refusal):
+        return _write_chunks(table, tokenize, path)
+
+
+def _write_chunks(table: CaptionTable, tokenize: Callable[[range], Iterator[Chunk]], path: Path) -> CaptionTokens:
+    rows, stamp, part = table.num_whole_rows, _stamp(table), path.with_name(f"{path.name}.part")
     schema = pa.schema([pa.field("ids", pa.list_(pa.uint16()))], {META: json.dumps(stamp)})
     done = _continue(part, schema)
     with (

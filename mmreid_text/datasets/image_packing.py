@@ -22,9 +22,12 @@ from mmreid_text.atomic_write import write_text
 from mmreid_text.datasets.arrow_files import facts_of, write_arrow
 from mmreid_text.datasets.image_store import INDEX, INDEX_SCHEMA, ImageIndex, name_hash
 from mmreid_text.datasets.transforms.image import Resize, decode_image, read_file
+from mmreid_text.datasets.worker_pool import lost_worker
+from mmreid_text.file_lock import alone
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 REPORT = "unreadable.json"
+LOCK = "packing.lock"
 _CHUNK = 32
 """Images that a worker hands over at a time."""
 
@@ -69,20 +72,31 @@ def pack_images(
         Error by name of the images that are not in the store.
 
     Raises:
-        ValueError: ``out`` holds a store of other images or settings, or there are no images.
+        ChildProcessError: One of the processes was killed.
+        ValueError: ``out`` holds a store of other images or settings, another run packs there, or there are no images.
     """
     if not len(names):
         raise ValueError("There are no images to pack.")
+    refusal = (
+        f"Another run is packing images into {out}: wait for it, or end it and run the same command again, which goes "
+        "on after its last shard; or name another folder"
+    )
+    with alone(out / LOCK, refusal):
+        return _pack_alone(names, settings, out, workers, skip_unreadable)
+
+
+def _pack_alone(
+    names: pa.LargeStringArray, settings: PackSettings, out: Path, workers: int, skip_unreadable: bool
+) -> dict[str, str]:
     progress = _Progress.load(out, settings)
     again = pa.array(progress.failed(), pa.large_string())
     pending = pa.chunked_array([again, names.slice(progress.consumed)])
     if len(pending):
-        out.mkdir(parents=True, exist_ok=True)
         loader: DataLoader[Any] = DataLoader(
             _Prepared(pending, settings), batch_size=_CHUNK, num_workers=workers, collate_fn=list
         )
         with tqdm(total=len(names), initial=len(names) - len(pending), unit=" images", desc=str(out)) as bar:
-            images = _counted((image for chunk in loader for image in chunk), bar)
+            images = _counted((image for chunk in _whole(loader) for image in chunk), bar)
             _write_shards(images, len(again), progress, out, settings)
     failed = progress.failed()
     errors = progress.errors(failed)
@@ -288,6 +302,15 @@ def _refuse_other(out: Path, known: dict[str, Any], settings: PackSettings) -> N
                 f"{out} holds a store with {key}={known[key]!r}, but {key}={value!r} is asked for now. Pack into "
                 "another folder, or delete that one."
             )
+
+
+def _whole(loader: Iterable[Any]) -> Iterator[Any]:
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise lost_worker("decoding images", "--workers") from error
 
 
 def _counted(items: Iterable[Any], bar: tqdm) -> Iterator[Any]:

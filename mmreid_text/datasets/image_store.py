@@ -89,6 +89,10 @@ class ImageIndex:
         """Names of all images, those that were left out included, in the order of their hashes."""
         return self._name
 
+    def hashes(self) -> np.ndarray:
+        """uint64 (n,), read-only: :func:`name_hash` of the names, ascending."""
+        return self._hash
+
     def left_out(self) -> pa.StringArray:
         """Names of the images that could not be packed."""
         return self._name.filter(pc.not_equal(self._error, "")).cast(pa.string())

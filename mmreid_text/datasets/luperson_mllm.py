@@ -9,7 +9,7 @@ import numpy as np
 
 from mmreid_text.datasets.caption_rows import Columns
 from mmreid_text.datasets.caption_table import CaptionTable
-from mmreid_text.datasets.image_store import ImageStore
+from mmreid_text.datasets.image_store import ImageStore, name_hash
 from mmreid_text.datasets.luperson_join import DIRTY, SOURCES, Findings, join
 from mmreid_text.datasets.published import PublishedDataset, Tree, file_state
 from mmreid_text.datasets.sorted_runs import CaptionRuns, SortedNames
@@ -89,7 +89,9 @@ class LUPersonMLLM(PublishedDataset):
     @classmethod
     def inputs(cls, root: Path) -> dict[str, list[int]]:
         states = {path.name: file_state(path) for path in _caption_files(root).values()}
-        return {**states, "images": [sum(1 for _ in _list_images(cls.find_images(root)))]}
+        hashes = _name_hashes(cls.find_images(root))
+        # A sum modulo 2^64, as folders are listed in any order.
+        return {**states, "images": [len(hashes), int(hashes.sum(dtype=np.uint64))]}
 
     @classmethod
     def load(cls, root: Path) -> CaptionTable:
@@ -158,6 +160,17 @@ def _list_images(folder: Path) -> Iterator[str]:
         for entry in entries:
             if entry.name.lower().endswith(IMAGE_SUFFIXES):
                 yield entry.name
+
+
+def _name_hashes(folder: Path) -> np.ndarray:
+    """uint64 (n,): hashes of the names of the image files in a folder or image store, in any order."""
+    store = ImageStore.find(folder)
+    if store is not None:
+        return store.index.hashes()
+    try:
+        return np.fromiter(map(name_hash, _list_images(folder)), dtype=np.uint64)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{folder}: the file name {error.object!r} is no Unicode text; rename the file.") from error
 
 
 def _report(names: SortedNames, files: Mapping[str, CaptionRuns], found: Findings, tree: Tree) -> None:

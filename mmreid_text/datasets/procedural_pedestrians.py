@@ -14,7 +14,8 @@ from mmreid_text.datasets.caption_table import CaptionTable, write_caption_table
 from mmreid_text.datasets.splits import PROTOCOLS
 from mmreid_text.datasets.text_reid_dataset import TextReIDDataset
 from mmreid_text.datasets.transforms.tokenizer import get_tokenizer
-from mmreid_text.procedural.cache import alone, cached_images, fingerprint
+from mmreid_text.file_lock import alone
+from mmreid_text.procedural.cache import cached_images, fingerprint, lock_of
 from mmreid_text.procedural.domains import World
 from mmreid_text.procedural.oracle import gallery_features, query_features
 from mmreid_text.registry import DATASETS
@@ -175,7 +176,7 @@ def cached_captions(world: World, folder: str | os.PathLike[str], name: str) -> 
     table, words = Path(folder) / f"{stem}.arrow", Path(folder) / f"{stem}.npz"
     if table.exists() and words.exists():
         return table, words
-    with alone(table):
+    with alone(lock_of(table)):
         if not (table.exists() and words.exists()):
             _write_captions(world, table, words, name)
     return table, words

@@ -1,7 +1,5 @@
 """A folder of work files beside a file in the making, which a killed job goes on from."""
 
-import errno
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreid_text.atomic_write import write_text
+from mmreid_text.file_lock import alone
 
 
 @contextmanager
@@ -27,15 +26,8 @@ def work_folder(target: Path, stamp: dict[str, Any]) -> Iterator[Path]:
         ValueError: Another process works there.
     """
     folder = _path(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"Another process is writing {target} (it works in {folder}); wait for it.") from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):  # file systems without locks
-                raise
+    refusal = f"Another process is writing {target}: wait for it, or end it and run the same command again"
+    with alone(folder / "lock", refusal):
         known, text = folder / "stamp.json", json.dumps(stamp, sort_keys=True)
         if not known.exists() or known.read_text() != text:
             for leftover in folder.iterdir():

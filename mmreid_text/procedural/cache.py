@@ -1,11 +1,10 @@
 """Pictures of a world on disk: drawn once, resumed after a kill, shared by processes, memory-mapped."""
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from mmreid_text import randomness
 from mmreid_text.atomic_write import write_text
+from mmreid_text.file_lock import alone
 from mmreid_text.procedural.domains import World
 
 _DRAWING = (
@@ -42,7 +42,7 @@ def cached_images(world: World, folder: str | os.PathLike[str]) -> Path:
     path = Path(folder) / f"{world.domain.name}_{world.split}_{fingerprint(facts, _DRAWING)}.npy"
     if path.exists():
         return path
-    with alone(path):
+    with alone(lock_of(path)):
         if not path.exists():
             _render_all(world, path)
     return path
@@ -56,13 +56,9 @@ def fingerprint(facts: Sequence[object], modules: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that is being made; the system frees it if the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(path.suffix + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def lock_of(path: Path) -> Path:
+    """The lock of a file that is being made."""
+    return path.with_name(f"{path.name}.lock")
 
 
 def _render_all(world: World, path: Path) -> None:

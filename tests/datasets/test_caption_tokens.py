@@ -4,6 +4,8 @@ import itertools
 import os
 import pickle
 import shutil
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +57,7 @@ def test_ids_equal_tokenizing(tmp_path_factory, captions, lengths, chunk, drop):
     table = write_table(path, captions)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caption_tokens, "CHUNK_ROWS", chunk)
-        patch.setattr(caption_tokens, "ProcessPoolExecutor", Alone)
+        patch.setattr(caption_tokens, "worker_pool", no_processes)
         write_caption_tokens(table)
     rows = np.flatnonzero(np.arange(len(captions)) % 4 != drop)
     rows = rows if len(rows) else np.arange(len(captions))
@@ -73,20 +75,19 @@ def test_ids_equal_tokenizing(tmp_path_factory, captions, lengths, chunk, drop):
             assert (found[:, 0] == SOT).all()
 
 
-class Alone:
+class Alone(Executor):
     """A pool of no processes."""
 
-    def __init__(self, jobs, initializer, initargs):
-        initializer(*initargs)
+    def submit(self, function, item):
+        future = Future()
+        future.set_result(function(item))
+        return future
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *error):
-        pass
-
-    def map(self, function, items):
-        return map(function, items)
+@contextmanager
+def no_processes(jobs, task, initializer, initargs):
+    initializer(*initargs)
+    yield Alone()
 
 
 def test_processes_share_the_work_and_the_file_is_small(tmp_path, monkeypatch, capsys):
@@ -109,7 +110,7 @@ def test_processes_share_the_work_and_the_file_is_small(tmp_path, monkeypatch, c
 
 def test_every_cut_of_the_part_is_gone_on_from(tmp_path, monkeypatch):
     monkeypatch.setattr(caption_tokens, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(caption_tokens, "ProcessPoolExecutor", Alone)
+    monkeypatch.setattr(caption_tokens, "worker_pool", no_processes)
     table = write_table(tmp_path / "t.arrow", make_captions(35))
     whole = write_caption_tokens(table)
     content, part = Path(whole.path).read_bytes(), tokens_path(table).with_name("t.arrow.tokens.part")

@@ -143,12 +143,13 @@ def test_folder_and_store_give_the_same_samples(cuhk_root, context, workers):
 
 def test_published_readers_list_a_store(luperson_root):
     root = luperson_root / "LUPerson-MLLM"
-    expected = LUPersonMLLM(root)
+    expected, inputs = LUPersonMLLM(root), LUPersonMLLM.inputs(root)
     pack(root / "images", luperson_root / "store")
     shutil.rmtree(root / "images")
     (luperson_root / "store").rename(root / "images")
     got = LUPersonMLLM(root, pipeline=[{"type": "LoadImage"}])
     assert got.fingerprint == expected.fingerprint
+    assert LUPersonMLLM.inputs(root) == inputs  # a table that was prepared from the folder still fits
     assert got[5]["img"].shape[2] == 3
 
 
@@ -284,6 +285,62 @@ def test_killed_at_any_moment_it_goes_on_after_the_last_shard(people, tmp_path, 
     store, expected = ImageStore(out), ImageStore(tmp_path / "whole")
     assert len(store) == 39
     assert all(store.read(name) == expected.read(name) for name in names if name != names[5])
+
+
+def test_two_runs_into_one_folder(people, tmp_path, tool, capsys):
+    root, names, _ = people
+    out = tmp_path / "both"
+    started = multiprocessing.get_context("fork").Event()
+    # Its workers are forked while it holds the lock, and live on for a while when it is killed.
+    process = multiprocessing.get_context("fork").Process(target=pack_slowly, args=(root, out, names, started))
+    process.start()
+    assert started.wait(60)
+    assert tool(root, "--out", out, "--workers", 0) == 2
+    error = capsys.readouterr().err
+    assert f"Another run is packing images into {out}: wait for it" in error
+    assert f"(process {process.pid} on " in error
+    assert not (out / INDEX).exists()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert pack(root, out, names) == {}
+    assert all(ImageStore(out).read(name) == (root / name).read_bytes() for name in names)
+
+
+def pack_slowly(root, out, names, started):
+    class Signalling(Slow):
+        def __getitem__(self, index):
+            started.set()
+            return super().__getitem__(index)
+
+    image_packing._Prepared = Signalling
+    image_packing._CHUNK = 2
+    for _ in range(100):
+        pack(root, out, names, workers=2)
+        shutil.rmtree(out)
+
+
+def test_a_killed_worker_ends_the_run(people, tmp_path, monkeypatch, tool, capsys):
+    root, names, _ = people
+
+    class Dies(image_packing._Prepared):
+        def __getitem__(self, index):
+            if index == 25 and (tmp_path / "deadly").exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__getitem__(index)
+
+    monkeypatch.setattr(image_packing, "_Prepared", Dies)
+    monkeypatch.setattr(image_packing, "_CHUNK", 2)
+    (tmp_path / "deadly").touch()
+    args = (root, "--out", tmp_path / "other", "--workers", 2, "--shard-mb", 0.02)
+    assert tool(*args) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: A process that was decoding images ended abruptly")
+    assert error.endswith("--workers.")
+    shards = list((tmp_path / "other").glob("*.rows"))
+    assert shards
+    (tmp_path / "deadly").unlink()
+    assert tool(*args) == 0
+    assert len(ImageStore(tmp_path / "other")) == len(names)
 
 
 def test_byte_ranges_of_an_object_store(people, tmp_path, monkeypatch):

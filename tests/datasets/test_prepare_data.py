@@ -1,6 +1,8 @@
 import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from mmreid_text.datasets import CaptionTable, LUPersonMLLM, caption_tokens, luperson_mllm, sorted_runs
 from mmreid_text.datasets.work_folder import work_folder
+from mmreid_text.file_lock import alone
 
 TOOL = Path(__file__).parents[2] / "tools/prepare_data.py"
 pytestmark = pytest.mark.filterwarnings("ignore::mmreid_text.datasets.published.DataWarning")
@@ -126,6 +129,33 @@ def test_check_images_goes_on_where_it_stopped(prepare, rstp_root, tmp_path, mon
     assert "60 images checked, 0 unreadable" in capsys.readouterr().out
 
 
+def test_check_images_ends_where_a_process_was_killed_and_goes_on(prepare, rstp_root, tmp_path, monkeypatch, capsys):
+    root, out = rstp_root / "RSTPReid", tmp_path / "t.arrow"
+    monkeypatch.setattr(prepare.module, "CHECK_BLOCK", 10)
+    monkeypatch.setattr(prepare.module, "CHUNK", 2)
+    assert prepare("rstpreid", root, "--out", out) == 0
+    real, deadly = prepare.module.read_image, list(CaptionTable.open(out).images())[45]
+
+    def dies(path):
+        if path.endswith(deadly):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(path)
+
+    check = ("rstpreid", root, "--out", out, "--check-images", "--jobs", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare.module, "read_image", dies)
+        assert prepare(*check) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: A process that was decoding images ended abruptly")
+    assert "memory" in error
+    checked = json.loads((tmp_path / "t.arrow.check.json").read_text())["checked"]
+    assert checked in range(10, 50, 10)
+    assert prepare(*check) == 0
+    printed = capsys.readouterr()
+    assert "60 images checked, 0 unreadable" in printed.out
+    assert f"{checked}/60" in printed.err
+
+
 def test_killed_while_writing_leaves_nothing_half(prepare, luperson_root, tmp_path, capsys):
     root, out = luperson_root / "LUPerson-MLLM", tmp_path / "t.arrow"
     names = [f"{i:06d}.jpg" for i in range(15_000)]
@@ -212,11 +242,45 @@ def test_changed_files_are_not_gone_on_with(prepare, luperson_root, tmp_path, mo
     assert CaptionTable.open(out).fingerprint == LUPersonMLLM.load(root).fingerprint
 
 
+def test_other_images_of_the_same_number_are_not_gone_on_with(
+    prepare, luperson_root, tmp_path, monkeypatch, small_chunks, capsys
+):
+    root, out = luperson_root / "LUPerson-MLLM", tmp_path / "t.arrow"
+    big_luperson(root, 200)
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare.module, "write_caption_table", lambda *args: next(iter(args[1])) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare("luperson_mllm", root, "--out", out)
+    first, last = (sorted((root / "images").iterdir())[i] for i in (0, -1))
+    first.rename(first.with_name("0000000_new.jpg"))
+    assert prepare("luperson_mllm", root, "--out", out) == 0
+    assert CaptionTable.open(out).fingerprint == LUPersonMLLM.load(root).fingerprint
+    capsys.readouterr()
+    shutil.copy(last, root / "other.jpg")  # listed in another order, the same names are the same inputs
+    last.unlink()
+    shutil.move(root / "other.jpg", last)
+    assert prepare("luperson_mllm", root, "--out", out) == 0
+    assert "nothing to write" in capsys.readouterr().out
+    last.rename(last.with_name("9999999_new.jpg"))  # nor is a finished table taken
+    assert prepare("luperson_mllm", root, "--out", out) == 0
+    assert "made from other files" in capsys.readouterr().out
+    assert CaptionTable.open(out).fingerprint == LUPersonMLLM.load(root).fingerprint
+    (root / "images" / os.fsdecode(b"\xff.jpg")).touch()
+    assert prepare("luperson_mllm", root, "--out", out) == 2
+    assert r"the file name '\udcff.jpg' is no Unicode text; rename the file" in capsys.readouterr().err
+
+
 def test_two_writers_of_one_table_are_refused(prepare, luperson_root, tmp_path, capsys):
     out = tmp_path / "t.arrow"
     with work_folder(out, {}):
         assert prepare("luperson_mllm", luperson_root / "LUPerson-MLLM", "--out", out) == 2
     assert "Another process is writing" in capsys.readouterr().err
+    with alone(tmp_path / "t.arrow.tokens.lock"):
+        assert prepare("luperson_mllm", luperson_root / "LUPerson-MLLM", "--out", out) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"Another process is writing .*t\.arrow\.tokens: .* again \(process \d+ on ", error)
+    assert prepare("luperson_mllm", luperson_root / "LUPerson-MLLM", "--out", out) == 0
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_memory_does_not_grow_with_the_files(prepare, luperson_root, tmp_path, small_chunks):

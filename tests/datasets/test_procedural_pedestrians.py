@@ -137,7 +137,7 @@ def test_a_killed_rendering_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = cached_images(world, tmp_path)
     assert again == list(range(12, 30)), "three chunks of four were kept"
     assert np.array_equal(np.load(path), expected)
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".lock", ".npy"]
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".npy"]
 
 
 def test_processes_at_once_make_one_whole_file(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """A worker's own memory does not grow with the rows of its data set."""
 
+import multiprocessing
 import os
 
 import numpy as np
 import pytest
+from mmengine.runner import Runner
+from small_procedural import small_procedural
 from torch.utils.data import DataLoader
 
 from mmreid_text.datasets import ArraySampler, TextReIDDataset, write_caption_table
@@ -38,7 +41,7 @@ def private_mb(pid):
         return sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty")) / 1024
 
 
-def worker_mb(table, context, test_mode):
+def worker_mb(table, context, test_mode=True):
     """Private memory of a worker that has read some samples of every other image."""
     rows = np.flatnonzero(np.arange(len(table)) // 4 % 2)  # a view that skips rows holds an array of them
     folder = os.path.dirname(table.path)
@@ -61,12 +64,46 @@ def worker_mb(table, context, test_mode):
     ("context", "limit"),
     [
         ("spawn", 1.5),  # copies of row numbers, labels and first rows would take 2.4 MB
+        ("forkserver", 1.5),
         ("fork", 5.0),  # lists of numbers or strings would take 12 MB and more; the heap itself varies by 2 MB
     ],
 )
 def test_private_memory_does_not_grow_with_rows(context, limit, tables):
-    small, large = (worker_mb(tables[name], context, test_mode=context == "spawn") for name in ROWS)
+    small, large = (worker_mb(tables[name], context, test_mode=context != "fork") for name in ROWS)
     assert large - small < limit, f"{small:.1f} MB at {ROWS['small']:,} rows, {large:.1f} MB at {ROWS['large']:,}"
+
+
+def test_a_worker_of_the_forkserver_shares_what_it_imports(tables):
+    assert worker_mb(tables["small"], "forkserver") < 150  # importing torch alone takes 277
+
+
+@pytest.fixture
+def own_start_method():
+    """mmengine sets the start method of the whole process."""
+    before = multiprocessing.get_start_method()
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.usefixtures("own_start_method")
+@pytest.mark.filterwarnings("ignore:Multi-processing start method")
+def test_a_run_with_a_forkserver_trains_as_with_fork(tmp_path):
+    losses = {}
+    for method in ("fork", "forkserver"):
+        options = {
+            "train_dataloader.num_workers": 2,
+            "train_dataloader.persistent_workers": True,
+            "env_cfg.mp_cfg.mp_start_method": method,
+            **dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator", "default_hooks.checkpoint.save_best")),
+            "work_dir": str(tmp_path / method),
+            "experiment_name": f"{tmp_path.name}_{method}",
+        }
+        runner = Runner.from_cfg(small_procedural(tmp_path, **options))
+        assert multiprocessing.get_start_method() == method
+        runner.train()
+        losses[method] = runner.message_hub.get_scalar("train/loss").data[0].tolist()
+    assert len(losses["fork"]) == 2
+    assert losses["forkserver"] == losses["fork"]
 
 
 def test_a_view_passes_to_a_spawned_worker_by_shared_memory(tables):

@@ -256,7 +256,7 @@ def worker_rows(few: CaptionTable, many: CaptionTable) -> list[Row]:
     plain_s, plain_mb, _ = start(lambda: PlainDataset(few, ROWS // PLAIN_SHARE), "fork", epochs=True)
     plain_s, plain_mb = PLAIN_SHARE * plain_s, PLAIN_SHARE * plain_mb
     rows = []
-    for context in ("fork", "spawn"):
+    for context in ("fork", "forkserver", "spawn"):
         base = start(lambda: Blank(few, steps), context)[1]
         seconds, own, first = start(lambda: Blank(CaptionTable.open(str(many.path)), steps), context)
         remark = f"{context}; opened in {seconds:.2f} CPU s, first batch after {first:.1f} s of wall clock; "

@@ -1,7 +1,7 @@
 # As the authors trained: Adam with eps 1e-3 (at the usual 1e-8 steps would be up to a thousand times longer) and L2
 # decay on every parameter; linear warm-up over 5 epochs from 0.1 (.1, .28, .46, .64, .82), cosine to 0 at epoch 30.
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='DeferredOptimWrapper',
     constructor='GroupedOptimWrapperConstructor',
     optimizer=dict(
         type='Adam', lr=1e-5, betas=(0.9, 0.999), eps=1e-3, weight_decay=4e-5, fused=True))

@@ -6,6 +6,7 @@ import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 
+from mmreid_text.engine.optim_wrapper import DeferredOptimWrapper
 from mmreid_text.registry import HOOKS
 
 
@@ -14,8 +15,9 @@ class DeferredLogHook(RuntimeInfoHook):
     """mmengine's RuntimeInfoHook, which reads losses off the device only when the logger is about to print them.
 
     The stock hook reads every loss after every iteration, and a GPU then idles until the host has issued the next
-    step. Here the losses stay on the device until the iteration that ``LoggerHook`` logs, or the epoch's last; what is
-    logged is the same.
+    step. Here the losses, and the gradient norm of a
+    :class:`~mmreid_text.engine.optim_wrapper.DeferredOptimWrapper`, stay on the device until the iteration that
+    ``LoggerHook`` logs, or the epoch's last; what is logged is the same.
 
     Use in configs::
 
@@ -26,18 +28,23 @@ class DeferredLogHook(RuntimeInfoHook):
         """Take over the loggers' intervals."""
         super().before_train(runner)
         self._intervals = {hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)}
-        self._pending: list[dict[str, torch.Tensor]] = []
+        self._pending: dict[str, list[torch.Tensor]] = {}
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Keep the losses, scalars on any device; hand over all that are kept when they are to be logged."""
-        if outputs:
+        """Keep the losses and the norm, scalars on any device; hand over all that is kept when it is to be logged."""
+        kept = dict(outputs or {})
+        if isinstance(runner.optim_wrapper, DeferredOptimWrapper):
+            norm = runner.optim_wrapper.take_norm()
+            if norm is not None:  # not every iteration steps
+                kept[runner.optim_wrapper.grad_name] = norm
+        for key, value in kept.items():
             # Detached: a loss of mmengine's log holds on to its graph.
-            self._pending.append({key: torch.as_tensor(value).detach() for key, value in outputs.items()})
+            self._pending.setdefault(key, []).append(torch.as_tensor(value).detach())
         logged = any(self.every_n_inner_iters(batch_idx, interval) for interval in self._intervals)
         if self._pending and (logged or self.end_of_epoch(runner.train_dataloader, batch_idx)):
-            for key in self._pending[0]:
-                for value in torch.stack([row[key] for row in self._pending]).tolist():
-                    runner.message_hub.update_scalar(f"train/{key}", value)
+            for key, values in self._pending.items():
+                for number in torch.stack(values).tolist():
+                    runner.message_hub.update_scalar(f"train/{key}", number)
             self._pending.clear()

@@ -8,11 +8,12 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmreid_text.atomic_write import remove_leftovers
 from mmreid_text.engine.hooks.dataset_epoch_hook import training_set
 from mmreid_text.engine.hooks.masking_hook import MaskingHook
+from mmreid_text.engine.hooks.resume_hook import resumed_checkpoint
 from mmreid_text.engine.noise_table import NoiseTable
 from mmreid_text.models.token_noise import masking_probability
 from mmreid_text.registry import HOOKS
@@ -53,8 +54,10 @@ class NoiseAwareMaskingHook(MaskingHook):
         dataset = training_set(runner)
         self.table = NoiseTable(len(dataset), dataset.fingerprint)
         if self._resumed_epoch is not None:
-            folder = Path(runner._load_from or find_latest_checkpoint(runner.work_dir)).parent
-            self.table.load(folder / f"noise_epoch_{self._resumed_epoch}.npz", self._resumed_epoch)
+            checkpoint = resumed_checkpoint(runner)
+            assert checkpoint is not None
+            name = f"noise_epoch_{self._resumed_epoch}.npz"
+            self.table.load(checkpoint.with_name(name), self._resumed_epoch)
 
     def probability(self, text: torch.Tensor, caption_id: np.ndarray) -> torch.Tensor:
         """Eq. 4 of the noise that the last epoch stored."""
@@ -105,7 +108,8 @@ class NoiseAwareMaskingHook(MaskingHook):
     @master_only
     def _prune(self, folder: Path) -> None:
         for path in folder.glob("noise_epoch_*.npz"):
-            if not (folder / f"{path.stem.removeprefix('noise_')}.pth").exists():
+            checkpoint = path.stem.removeprefix("noise_")  # a table of another name is not ours
+            if checkpoint.removeprefix("epoch_").isdecimal() and not (folder / f"{checkpoint}.pth").exists():
                 path.unlink()
         remove_leftovers(folder, "noise_epoch_*.npz")
 

@@ -2,12 +2,13 @@
 
 import logging
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from mmreid_text.datasets.samplers import ArraySampler
 from mmreid_text.registry import HOOKS
@@ -76,6 +77,14 @@ class ResumeHook(Hook):
         print_log(
             f"{change}: losses over the whole batch change with it. To keep them, {remedy}.", "current", logging.WARNING
         )
+
+
+def resumed_checkpoint(runner: Runner) -> Path | None:
+    """The checkpoint that a run goes on from; None where it starts anew."""
+    if not runner._resume:
+        return None
+    found = runner._load_from or find_latest_checkpoint(runner.work_dir)
+    return None if found is None else Path(found)
 
 
 def _global_batch(runner: Runner) -> int | None:
