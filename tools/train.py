@@ -5,7 +5,15 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmreid_text.engine.config import check_data, check_shares, check_weights, error_text, load_config, set_start
+from mmreid_text.engine.config import (
+    check_data,
+    check_shares,
+    check_weights,
+    error_text,
+    load_config,
+    set_num_ids,
+    set_start,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,6 +42,7 @@ def main() -> None:
         check_data(cfg, ("train_dataloader", "val_dataloader"))
         if args.launcher != "none":
             check_shares(cfg)
+        set_num_ids(cfg)
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise SystemExit(f"error: {error_text(error)}") from error
 

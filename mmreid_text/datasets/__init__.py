@@ -10,7 +10,7 @@ from mmreid_text.datasets.icfg_pedes import ICFGPEDES
 from mmreid_text.datasets.luperson_mllm import LUPersonMLLM
 from mmreid_text.datasets.procedural_pedestrians import ProceduralPedestrians
 from mmreid_text.datasets.rstpreid import RSTPReid
-from mmreid_text.datasets.samplers import ArraySampler
+from mmreid_text.datasets.samplers import ArraySampler, IdentitySampler
 from mmreid_text.datasets.text_reid_dataset import TextReIDDataset
 
 # Workers of the start method 'forkserver' share the memory of a process that has imported these.
@@ -22,6 +22,7 @@ __all__ = [
     "ArraySampler",
     "CaptionTable",
     "ConcatDataset",
+    "IdentitySampler",
     "LUPersonMLLM",
     "ProceduralPedestrians",
     "RSTPReid",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from mmreid_text.datasets.text_reid_dataset import Offsets, TextReIDDataset
@@ -77,6 +78,15 @@ class ConcatDataset(Dataset):
     @property
     def num_captions(self) -> int:
         return sum(member.num_captions for member in self.datasets)
+
+    @property
+    def identities(self) -> np.ndarray:
+        """Sorted distinct ``pid`` of the items, int64 (num_ids,)."""
+        return np.arange(self.num_ids)
+
+    def caption_pids(self) -> np.ndarray:
+        """``pid`` of every caption as items carry it, int64 (num_captions,), in new memory."""
+        return np.concatenate([m.caption_pids() + o.pid for m, o in zip(self.datasets, self._offsets)])
 
     @property
     def fingerprint(self) -> str:

@@ -139,6 +139,16 @@ class TextReIDDataset(Dataset):
         return len(self.table)
 
     @property
+    def identities(self) -> np.ndarray:
+        """Sorted distinct ``pid`` of the items, int64 (num_ids,)."""
+        return np.arange(self.num_ids)
+
+    def caption_pids(self) -> np.ndarray:
+        """``pid`` of every caption as items carry it, int64 (num_captions,), in new memory."""
+        pids = np.concatenate(list(self.table.parts("pid")))
+        return pids if self._pids is None else np.searchsorted(self._pids.values, pids)
+
+    @property
     def fingerprint(self) -> str:
         """Identifies the rows, in order: state kept per ``caption_id`` is valid for this fingerprint only."""
         return self.table.fingerprint

@@ -1,8 +1,9 @@
 """Config files with their typing errors caught, and the evaluation protocol set throughout."""
 
+import copy
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     for key in cfg:
         if key not in TOP_LEVEL_KEYS and not key.startswith("_"):
             raise KeyError(
-                f"{path}: unknown top-level key {key!r}.{_nearest(key, TOP_LEVEL_KEYS)} "
+                f"{path}: unknown top-level key {key!r}.{nearest(key, TOP_LEVEL_KEYS)} "
                 f"A helper variable's name starts with '_': {'_' + key!r}."
             )
     for key in options or {}:
@@ -92,6 +93,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 def set_protocol(cfg: Config) -> None:
     """Give every benchmark data set of a config the top-level ``protocol``, and keep the best epochs it asks for.
 
+    ``ProtocolHook`` joins the default hooks: it marks results that are not selected as ``val`` does.
     ``val`` and ``paper-val`` keep one best checkpoint, by ``mean/R1`` on validation identities. ``test-selected`` does
     as the published repositories do: one best per benchmark, chosen on its test split; ``save_best=None`` stays.
 
@@ -104,7 +106,7 @@ def set_protocol(cfg: Config) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     for loader in ("train_dataloader", "val_dataloader"):
-        for dataset in _dataset_configs(cfg.get(loader)):
+        for dataset in dataset_configs(cfg.get(loader)):
             if not _accepts(dataset["type"], "protocol"):
                 continue
             if dataset.get("protocol", protocol) != protocol:
@@ -115,7 +117,26 @@ def set_protocol(cfg: Config) -> None:
             dataset["protocol"] = protocol
     checkpoint = cfg.get("default_hooks", {}).get("checkpoint") or {}
     if protocol == "test-selected" and cfg.get("val_dataloader") and checkpoint.get("save_best") is not None:
-        checkpoint["save_best"] = [f"{_result_name(dataset)}/R1" for dataset in _dataset_configs(cfg.val_dataloader)]
+        checkpoint["save_best"] = [f"{name}/R1" for name in result_names(cfg.val_dataloader)]
+    cfg.default_hooks = {**cfg.get("default_hooks", {}), "protocol": {"type": "ProtocolHook"}}
+
+
+def result_names(loader: Mapping[str, Any] | None) -> list[str]:
+    """Names in results of a dataloader config's data sets, none of which is built.
+
+    Raises:
+        ValueError: One does not state its name.
+    """
+    return [_result_name(dataset) for dataset in dataset_configs(loader)]
+
+
+def keep_test_sets(cfg: Config, names: Collection[str]) -> Config:
+    """A copy of a config that tests only the data sets of these names in results."""
+    cfg = copy.deepcopy(cfg)
+    joined = cfg.test_dataloader.dataset
+    if "datasets" in joined:
+        joined.datasets = [member for member in joined.datasets if _result_name(member) in names]
+    return cfg
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -130,7 +151,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         ValueError: A caption table is damaged or another data set's.
     """
     for loader in loaders:
-        for dataset in _dataset_configs(cfg.get(loader)):
+        for dataset in dataset_configs(cfg.get(loader)):
             cls = _class_of(dataset["type"])
             if hasattr(cls, "check_files"):
                 cls.check_files(**{key: value for key, value in dataset.items() if key != "type"})
@@ -164,6 +185,21 @@ def set_start(cfg: Config, resume: str | None) -> None:
         raise FileNotFoundError(f"checkpoint {start} does not exist")
     if start and cfg.get("model"):
         cfg.model.init_cfg = None
+
+
+def set_num_ids(cfg: Config) -> None:
+    """Fill in ``model.num_ids``, the identities of the training set, where ``IdentityLabelHook`` is used.
+
+    A number that the config states stays, and the hook compares it. Reads the captions' index, as training will.
+
+    Args:
+        cfg: Config; changed in place.
+    """
+    hooks = cfg.get("custom_hooks") or []
+    if all(hook.get("type") != "IdentityLabelHook" for hook in hooks) or cfg.model.get("num_ids") is not None:
+        return
+    dataset = registry.DATASETS.build(cfg.train_dataloader.dataset.copy())
+    cfg.model = dict(cfg.model, num_ids=dataset.num_ids)  # a model config of its own: copies of a Config share theirs
 
 
 def check_weights(cfg: Config) -> None:
@@ -202,18 +238,18 @@ def error_text(error: Exception) -> str:
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
-def _dataset_configs(node: Any) -> Iterator[ConfigDict]:
+def dataset_configs(node: Any) -> Iterator[ConfigDict]:
     """Data set configs of a dataloader config, those within wrappers included, wrappers left out."""
     if isinstance(node, Mapping):
         if "dataset" in node:
-            yield from _dataset_configs(node["dataset"])
+            yield from dataset_configs(node["dataset"])
         elif "datasets" in node:
-            yield from _dataset_configs(node["datasets"])
+            yield from dataset_configs(node["datasets"])
         elif "type" in node:
             yield node
     elif isinstance(node, (list, tuple)):
         for item in node:
-            yield from _dataset_configs(item)
+            yield from dataset_configs(item)
 
 
 def _check_option(cfg: Config, option: str) -> None:
@@ -236,7 +272,7 @@ def _check_option(cfg: Config, option: str) -> None:
             known = set(node) | (TOP_LEVEL_KEYS if i == 0 else _parameters(node.get("type")) | _untyped_keys(above))
             if part in known:  # a constructor's argument that the config leaves at its default
                 return
-            raise KeyError(f"--cfg-options {option}: {part!r} names nothing.{_nearest(part, known)}")
+            raise KeyError(f"--cfg-options {option}: {part!r} names nothing.{nearest(part, known)}")
         node = node[part]
 
 
@@ -274,8 +310,9 @@ def _result_name(dataset: ConfigDict) -> str:
     cls = _class_of(dataset["type"])
     if not hasattr(cls, "result_name"):
         raise ValueError(
-            f"protocol='test-selected': {dataset['type']} does not say what its results are called; "
-            "derive it from TextReIDDataset, or set default_hooks.checkpoint.save_best=None."
+            f"data set type {dataset['type']} does not say what its results are called: derive it from "
+            "TextReIDDataset. (protocol='test-selected' needs the name, unless "
+            "default_hooks.checkpoint.save_best=None.)"
         )
     return cls.result_name(**{key: value for key, value in dataset.items() if key != "type"})
 
@@ -302,6 +339,7 @@ def _accepts(type_name: str | type, parameter: str) -> bool:
     return parameter in _parameters(type_name)
 
 
-def _nearest(key: str, known: set[str] | frozenset[str]) -> str:
+def nearest(key: str, known: set[str] | frozenset[str]) -> str:
+    """The end of a sentence that refuses ``key``: the known name that is most like it, or all of them."""
     close = difflib.get_close_matches(key, sorted(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(known))}."

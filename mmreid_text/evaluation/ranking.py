@@ -10,7 +10,7 @@ copy of the gallery, memory is bounded by one block whatever the numbers of quer
 number of equally scored items that stand before it in the gallery. Equal gallery features always tie.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TypeAlias
@@ -46,9 +46,26 @@ def rank(query: Array, gallery: Array, query_pid: Array, gallery_pid: Array) -> 
     >>> rank(np.eye(3), np.eye(3), np.arange(3), np.arange(3))["R1"]
     100.0
     """
-    scores = rank_queries(query, gallery, query_pid, gallery_pid)
-    metrics = {f"R{k}": scores["first_rank"] <= k for k in (1, 5, 10)} | {"mAP": scores["ap"], "mINP": scores["inp"]}
-    return {name: 100.0 * float(values.mean()) for name, values in metrics.items()}
+    return _percent(rank_queries(query, gallery, query_pid, gallery_pid))
+
+
+def rank_scores(
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]], query_pid: Array, gallery_pid: Array
+) -> dict[str, float]:
+    """The same as :func:`rank`, by scores of any making, as a re-ranker gives them.
+
+    Args:
+        blocks: Queries int64 (B,) and their scores (B, G) of any float dtype, higher is better; together every query
+            once. Blocks are taken one at a time, so memory is bounded by what makes them.
+        query_pid: Identities (Q,), integers.
+        gallery_pid: Identities (G,), integers.
+
+    Raises:
+        ValueError: A query has no positive in the gallery, or no scores, or too many; shapes disagree; a score is not
+            finite.
+    """
+    positives = _Positives(query_pid, gallery_pid)
+    return _percent(_rank_blocks(_checked(blocks, positives), positives))
 
 
 def rank_queries(query: Array, gallery: Array, query_pid: Array, gallery_pid: Array) -> dict[str, np.ndarray]:
@@ -63,32 +80,9 @@ def rank_queries(query: Array, gallery: Array, query_pid: Array, gallery_pid: Ar
             f"features and identities differ in number: query {len(query)} and {len(positives.counts)}, "
             f"gallery {len(gallery)} and {positives.num_gallery}"
         )
-    out = {
-        "first_rank": np.empty(len(query), dtype=np.int64),
-        "ap": np.empty(len(query), dtype=np.float64),
-        "inp": np.empty(len(query), dtype=np.float64),
-    }
-    # Sorting a row costs about as much as comparing it this many times; the sort's speed varies by CPU.
-    counting = int(positives.counts.sum()) <= len(query) * (10 + len(gallery) / 500)
-    row_bytes = (4 if counting else 8) * len(gallery)
+    row_bytes = (4 if positives.few else 8) * len(gallery)
     row_bytes += (_POSITIVE_BYTES + len(gallery) // 255) * int(positives.counts.max())
-    for rows, scores in _score_blocks(query, gallery, row_bytes, positives.order):
-        counts = positives.counts[rows]
-        row, column = positives.of(rows)
-        if isinstance(scores, torch.Tensor):
-            ranks = _ranks_on_device(scores, row, column)
-        else:
-            ranks = (_ranks_by_counting if counting else _ranks_by_sorting)(scores, row, column)
-        # Sorting row * (G + 1) + rank brings queries into order, and the ranks of each.
-        ranks += row * (len(gallery) + 1)
-        ranks.sort()
-        ranks -= np.repeat(np.arange(len(rows)) * (len(gallery) + 1), counts)
-        start = np.cumsum(counts) - counts
-        hit = np.arange(1, len(ranks) + 1) - np.repeat(start, counts)
-        out["first_rank"][rows] = ranks[start]
-        out["ap"][rows] = np.add.reduceat(hit / ranks, start) / counts
-        out["inp"][rows] = counts / ranks[start + counts - 1]
-    return out
+    return _rank_blocks(score_blocks(query, gallery, row_bytes, positives.order), positives)
 
 
 def top_k(query: Array, gallery: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +101,7 @@ def top_k(query: Array, gallery: Array, k: int) -> tuple[np.ndarray, np.ndarray]
     k = min(k, len(gallery))
     rows = np.empty((len(query), k), dtype=np.int64)
     values = np.empty((len(query), k), dtype=np.float32)
-    for block, scores in _score_blocks(query, gallery, 24 * len(gallery), np.arange(len(query))):
+    for block, scores in score_blocks(query, gallery, 24 * len(gallery)):
         if isinstance(scores, np.ndarray):
             threshold = np.partition(scores, -k, axis=1)[:, -k]
             for i, line, least in zip(block.tolist(), scores, threshold):
@@ -119,6 +113,52 @@ def top_k(query: Array, gallery: Array, k: int) -> tuple[np.ndarray, np.ndarray]
             rows[block] = order.indices[:, :k].cpu().numpy()
             values[block] = order.values[:, :k].cpu().numpy()
     return rows, values
+
+
+def _percent(ranked: dict[str, np.ndarray]) -> dict[str, float]:
+    metrics = {f"R{k}": ranked["first_rank"] <= k for k in (1, 5, 10)} | {"mAP": ranked["ap"], "mINP": ranked["inp"]}
+    return {name: 100.0 * float(values.mean()) for name, values in metrics.items()}
+
+
+def _rank_blocks(blocks: Iterable[tuple[np.ndarray, Array]], positives: "_Positives") -> dict[str, np.ndarray]:
+    """Measures per query from blocks of queries int64 (B,) and their scores (B, G)."""
+    kinds = {"first_rank": np.int64, "ap": np.float64, "inp": np.float64}
+    out: dict[str, np.ndarray] = {name: np.empty(len(positives.counts), kind) for name, kind in kinds.items()}
+    for rows, scores in blocks:
+        counts = positives.counts[rows]
+        row, column = positives.of(rows)
+        if isinstance(scores, torch.Tensor):
+            ranks = _ranks_on_device(scores, row, column)
+        else:
+            ranks = (_ranks_by_counting if positives.few else _ranks_by_sorting)(scores, row, column)
+        # Sorting row * (G + 1) + rank brings queries into order, and the ranks of each.
+        ranks += row * (positives.num_gallery + 1)
+        ranks.sort()
+        ranks -= np.repeat(np.arange(len(rows)) * (positives.num_gallery + 1), counts)
+        start = np.cumsum(counts) - counts
+        hit = np.arange(1, len(ranks) + 1) - np.repeat(start, counts)
+        out["first_rank"][rows] = ranks[start]
+        out["ap"][rows] = np.add.reduceat(hit / ranks, start) / counts
+        out["inp"][rows] = counts / ranks[start + counts - 1]
+    return out
+
+
+def _checked(
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]], positives: "_Positives"
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The blocks as they are, refused where they are not one finite row of scores per query."""
+    times = np.zeros(len(positives.counts), dtype=np.int64)
+    for rows, scores in blocks:
+        if scores.shape != (len(rows), positives.num_gallery):
+            raise ValueError(f"{len(rows)} queries x {positives.num_gallery} items have scores {scores.shape}")
+        if not np.isfinite(scores).all():
+            bad = rows[~np.isfinite(scores).all(axis=1)].min()
+            raise ValueError(f"a score of query {bad} is not finite: check what scored it")
+        np.add.at(times, rows, 1)
+        yield rows, scores
+    wrong = np.flatnonzero(times != 1)
+    if len(wrong):
+        raise ValueError(f"query {wrong[0]} was scored {times[wrong[0]]} times, but each must be scored once")
 
 
 class _Positives:
@@ -143,12 +183,16 @@ class _Positives:
 
         self.order = np.argsort(query_pid, kind="stable")
         """Queries int64 (Q,) by identity."""
+        # Sorting a row costs about as much as comparing it this many times; the sort's speed varies by CPU.
+        self.few = int(self.counts.sum()) <= len(query_pid) * (10 + self.num_gallery / 500)
+        """Whether comparing a row with each of its positives is cheaper than sorting it."""
 
     def of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the positives of the queries ``rows``, a part of :attr:`order`, stand in the block of their scores.
+        """Where the positives of the queries ``rows`` stand in the block of their scores.
 
         Returns:
-            Rows and gallery columns int64 (n,). The queries of an identity go through its columns together.
+            Rows and gallery columns int64 (n,). Neighbouring queries of an identity go through its columns together,
+            so in the order of :attr:`order` ranking is fastest.
         """
         low = self._low[rows]
         first = np.flatnonzero(np.diff(low, prepend=-1))
@@ -251,17 +295,18 @@ def _ranks_on_device(scores: torch.Tensor, row: np.ndarray, column: np.ndarray) 
     return torch.cat(ranks).cpu().numpy()
 
 
-def _score_blocks(
-    query: Array, gallery: Array, row_bytes: int, order: np.ndarray
+def score_blocks(
+    query: Array, gallery: Array, row_bytes: int, order: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, Array]]:
     """Queries in the given order, int64 (B,) at a time, and their cosine similarities float32 (B, G).
 
-    Similarities stand in one buffer, which the next block overwrites.
+    Similarities stand in one buffer, which the next block overwrites. ``row_bytes`` is what the caller needs per query.
     """
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features must be (Q, D) and (G, D), got {tuple(query.shape)} and {tuple(gallery.shape)}")
     if not len(gallery):
         raise ValueError("the gallery is empty")
+    order = np.arange(len(query)) if order is None else order
     size = min(len(query), BLOCK_QUERIES, max(1, BLOCK_BYTES // row_bytes))
     blocks = [order[start : start + size] for start in range(0, len(query), size)]
     if isinstance(query, torch.Tensor) and isinstance(gallery, torch.Tensor) and query.is_cuda and gallery.is_cuda:

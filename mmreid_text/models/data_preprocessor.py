@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseDataPreprocessor
 
+from mmreid_text.models.losses.masked_language_loss import masked_positions
 from mmreid_text.registry import MODELS
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -19,13 +20,14 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
     """Trim the text, move the batch to the device, normalise the images and erase in them.
 
     A training batch is a dict of tensors (``image`` uint8 (B, 3, H, W), ``text`` int64 (B, N), optionally
-    ``masked_text`` (B, N) and ``erase_box`` int64 (B, 4), and ids (B,)). A test batch is a dict of lists (``image`` of
-    (3, H, W), ``text`` of (n, N) with all captions of the image, ids, ``dataset`` names).
+    ``masked_text`` and ``mlm_labels`` (B, N), ``erase_box`` int64 (B, 4), and ids (B,)). A test batch is a dict of
+    lists (``image`` of (3, H, W), ``text`` of (n, N) with all captions of the image, ids, ``dataset`` names).
 
-    The result is the same dict for both, without ``erase_box``: ``image`` float32 (B, 3, H, W); ``text`` and
-    ``masked_text`` cut to the longest caption of the batch, its EOT included; ``lengths``, the tokens of each caption,
-    a list of int on the host; ids int64 (B,). For a test batch ``text`` is (sum of n, N), and ``num_captions`` lists
-    each image's n.
+    The result is the same dict for both, without ``erase_box``: ``image`` float32 (B, 3, H, W); ``text``,
+    ``masked_text`` and ``mlm_labels`` cut to the longest caption of the batch, its EOT included; ``lengths``, the
+    tokens of each caption, a list of int on the host; ``mlm_positions`` int64 (T,), where ``mlm_labels``, cut and
+    flattened, are not 0, so that no one need ask the device; ids int64 (B,). For a test batch ``text`` is
+    (sum of n, N), and ``num_captions`` lists each image's n.
 
     ``erase_box`` (top, left, height, width; zeros for none) is filled with the *mean* colour in units of [0, 1] after
     normalisation, not with the zeros that the mean normalises to: so IRRA and the NAM authors trained.
@@ -33,7 +35,8 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
     Args:
         mean: Of red, green and blue, in units of 0..255. Default: CLIP's.
         std: Of red, green and blue, in units of 0..255. Default: CLIP's.
-        trim_text: Whether to cut texts to the batch's longest. CLIP's features do not change by it.
+        trim_text: Whether to cut texts to the batch's longest. CLIP's features do not change by it; IRRA's relation
+            head, which reads padding, wants False.
 
     Raises:
         ValueError: Images of a batch differ in size.
@@ -67,12 +70,15 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         batch = dict(data) if isinstance(data["image"], torch.Tensor) else _join(data)
         # Masking leaves EOT in its place, so both texts are equally long.
         batch["lengths"] = (batch["text"].argmax(dim=1) + 1).tolist()  # EOT is the largest id
+        width = max(batch["lengths"]) if self.trim_text else batch["text"].shape[1]
+        if batch.get("mlm_labels") is not None:
+            positions = masked_positions(batch["mlm_labels"][:, :width])
+            batch["mlm_positions"] = positions.pin_memory() if batch["mlm_labels"].is_pinned() else positions
         box = batch.pop("erase_box", None)
         batch = self.cast_data(batch)
-        if self.trim_text:  # on the device: a cut is not contiguous, and the host would wait for its copy
-            for key in ("text", "masked_text"):
-                if batch.get(key) is not None:
-                    batch[key] = batch[key][:, : max(batch["lengths"])]
+        for key in ("text", "masked_text", "mlm_labels"):
+            if batch.get(key) is not None:  # on the device: a cut is not contiguous, and the host would wait for a copy
+                batch[key] = batch[key][:, :width]
         image = batch["image"] = batch["image"].to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
         if box is not None and image.is_cpu:
             _erase_boxes(image, box, self.erase_value)

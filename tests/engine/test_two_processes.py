@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from irra_step import irra_batch, tiny_irra
 from two_process_step import global_batch, step, tiny_model
 
 WORKER = Path(__file__).parents[1] / "two_process_step.py"
+IRRA_WORKER = WORKER.with_name("irra_step.py")
 
 
 def torchrun(*args: str, env: dict | None = None) -> None:
@@ -17,14 +19,7 @@ def torchrun(*args: str, env: dict | None = None) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "bound", "micro_batch"), [("float64", 1e-9, 0), ("float32", 1e-5, 0), ("float64", 1e-9, 3)]
-)
-def test_loss_and_every_gradient_equal_one_process(dtype, bound, micro_batch, tmp_path):
-    torchrun(str(WORKER), str(tmp_path / "two.pt"), dtype, str(micro_batch))
-    two = torch.load(tmp_path / "two.pt", weights_only=True)
-    one = step(tiny_model(getattr(torch, dtype)), global_batch(getattr(torch, dtype)))
-
+def assert_equal_steps(one: dict, two: dict, bound: float) -> None:
     assert one["losses"].keys() == two["losses"].keys()
     for name, loss in one["losses"].items():
         assert abs(float(loss - two["losses"][name])) <= bound * abs(float(loss)), name
@@ -38,4 +33,29 @@ def test_loss_and_every_gradient_equal_one_process(dtype, bound, micro_batch, tm
             assert scale < 1e-6 * largest
         else:
             assert error <= bound * scale, (name, error, scale)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound", "micro_batch"), [("float64", 1e-9, 0), ("float32", 1e-5, 0), ("float64", 1e-9, 3)]
+)
+def test_loss_and_every_gradient_equal_one_process(dtype, bound, micro_batch, tmp_path):
+    torchrun(str(WORKER), str(tmp_path / "two.pt"), dtype, str(micro_batch))
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    one = step(tiny_model(getattr(torch, dtype)), global_batch(getattr(torch, dtype)))
+
+    assert_equal_steps(one, two, bound)
     torch.testing.assert_close(two["noise"][:, :5], one["noise"][::2][:, :5], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound", "micro_batch", "sdm_on_masked"), [("float64", 1e-9, 3, False), ("float32", 1e-5, 0, True)]
+)
+def test_irra_with_unequal_numbers_of_masked_words(dtype, bound, micro_batch, sdm_on_masked, tmp_path):
+    torchrun(str(IRRA_WORKER), str(tmp_path / "two.pt"), dtype, str(micro_batch), str(int(sdm_on_masked)))
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    one = step(tiny_irra(getattr(torch, dtype), sdm_on_masked=sdm_on_masked), irra_batch(getattr(torch, dtype)))
+    assert one["losses"].keys() == {"loss_sdm", "loss_tal", "loss_id", "loss_mlm"}
+    assert {"classifier.weight", "relation.mlm_head.fc.weight", "relation.cross_attn.in_proj_weight"} <= set(
+        one["grads"]
+    )
+    assert_equal_steps(one, two, bound)

@@ -1,7 +1,5 @@
 """The training step: gradient caching, no wait for the device, torch.compile."""
 
-import contextlib
-
 import numpy as np
 import pytest
 import torch
@@ -10,14 +8,13 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from no_wait import no_wait
 from torch.utils.data import Dataset
 from two_process_step import global_batch, tiny_model
 
 from mmreid_text.datasets.transforms.tokenizer import VOCAB
-from mmreid_text.engine.optim_wrapper import AutocastOptimWrapper
+from mmreid_text.engine.optim_wrapper import AutocastOptimWrapper, DeferredOptimWrapper
 from mmreid_text.models.losses import TokenPatchLoss
-
-WAITS = ("item", "__bool__", "cpu", "nonzero", "tolist", "__int__", "__float__", "__index__", "numpy")
 
 
 class Pairs(Dataset):
@@ -122,30 +119,6 @@ def test_wrong_micro_batch_is_named():
         tiny_model(torch.float32, micro_batch=0)
 
 
-@contextlib.contextmanager
-def no_wait(monkeypatch):
-    """What makes the host wait for a GPU raises: a stand-in for torch.cuda.set_sync_debug_mode('error')."""
-
-    def refuse(name):
-        def method(*_, **__):
-            raise AssertionError(f"Tensor.{name} within the step")
-
-        return method
-
-    def index(self, key, inner=torch.Tensor.__getitem__):
-        keys = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(k, torch.Tensor) and k.dtype == torch.bool for k in keys):
-            raise AssertionError("a boolean mask as an index within the step")
-        return inner(self, key)
-
-    with monkeypatch.context() as patch:
-        for name in WAITS:
-            patch.setattr(torch.Tensor, name, refuse(name))
-        patch.setattr(torch.Tensor, "__getitem__", index)
-        patch.setattr(torch, "nonzero", refuse("nonzero"))
-        yield
-
-
 @pytest.mark.parametrize("micro_batch", [None, 3])
 @pytest.mark.parametrize("token_loss", [False, True])
 def test_the_step_waits_for_nothing(monkeypatch, micro_batch, token_loss):
@@ -153,14 +126,20 @@ def test_the_step_waits_for_nothing(monkeypatch, micro_batch, token_loss):
     if token_loss:
         model.token_loss = TokenPatchLoss(layer=2, max_pairs=4)
     batch["lengths"] = (batch["text"].argmax(dim=1) + 1).tolist()
-    optim = OptimWrapper(optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, fused=True))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    optim = DeferredOptimWrapper(optimizer=optimizer, clip_grad={"max_norm": 0.5})
     before = model.text_encoder.projection.weight.clone()
     with no_wait(monkeypatch):
         losses = model(**batch, mode="loss")
         optim.update_params(model.parse_losses(losses)[0])
+    assert optim.take_norm() > 0
     assert not torch.equal(before, model.text_encoder.projection.weight)
     with no_wait(monkeypatch), pytest.raises(AssertionError, match="within the step"):
         model.last_noise[batch["text"] == VOCAB - 1].sum().item()  # the guard guards
+    stock = OptimWrapper(optimizer=optimizer, clip_grad={"max_norm": 0.5})
+    losses = model(**batch, mode="loss")
+    with no_wait(monkeypatch), pytest.raises(AssertionError, match="__float__ within the step"):
+        stock.update_params(model.parse_losses(losses)[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -170,7 +149,8 @@ def test_the_step_on_a_gpu_waits_for_nothing(micro_batch):
     batch = global_batch(torch.float32)
     batch["image"] = (batch["image"] * 40 + 120).clamp(0, 255).to(torch.uint8)
     batch = {key: value.pin_memory() for key, value in batch.items()}
-    optim = AutocastOptimWrapper(optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, fused=True))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    optim = AutocastOptimWrapper(optimizer=optimizer, clip_grad={"max_norm": 0.5})
     model.train_step(batch, optim)  # allocates and chooses kernels
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -16,7 +16,7 @@ def draw_masked_text(
     seed: int,
     epoch: int,
     force_one: bool = False,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Mask tokens as IRRA and NAM do (BERT's 80/10/10 rule), whole batch at once.
 
     The draws depend on (seed, epoch, caption_id, position) alone, so they are the same on any rank and after a resume.
@@ -31,7 +31,8 @@ def draw_masked_text(
             caption stays as it is either way.
 
     Returns:
-        int64 (B, N), new memory.
+        The masked text, and the labels of masked language modelling: the id of each token that was drawn, those that
+        stay included, and 0 elsewhere. Both int64 (B, N), new memory. A drawn ``!`` has the id 0 and so no label.
     """
     u = uniform(seed, epoch, caption_id, "masking", text.shape[1])  # (B, N)
     drawn = u < probability
@@ -44,6 +45,7 @@ def draw_masked_text(
     kind = np.where(u[rows, columns] < chance, u[rows, columns] / np.where(chance > 0, chance, 1), 0.0)
     random_id = 1 + ((kind - RANDOM_FROM) / (KEEP_FROM - RANDOM_FROM) * (MASK - 1)).astype(np.int64)  # 1..49404
     new = np.where(kind < RANDOM_FROM, MASK, np.clip(random_id, 1, MASK - 1))
-    masked = text.copy()
-    masked[rows, columns] = np.where(kind < KEEP_FROM, new, text[rows, columns])
-    return masked
+    masked, labels, old = text.copy(), np.zeros_like(text), text[rows, columns]
+    masked[rows, columns] = np.where(kind < KEEP_FROM, new, old)
+    labels[rows, columns] = old
+    return masked, labels

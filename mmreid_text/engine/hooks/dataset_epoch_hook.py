@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmreid_text.datasets.samplers import IdentitySampler
 from mmreid_text.registry import HOOKS
 
 
@@ -20,8 +21,11 @@ class DatasetEpochHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Hand over the seed, before any worker starts."""
+        """Hand over the seed, before any worker starts, and compare the loader with what an identity sampler draws."""
         training_set(runner).set_seed(runner.seed)
+        loader = runner.train_dataloader
+        if isinstance(loader.sampler, IdentitySampler):
+            loader.sampler.check_batch_size(loader.batch_size)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Hand over the epoch; persistent workers see it through shared memory."""

@@ -1,4 +1,4 @@
-"""Hooks that write ``masked_text`` into the collated batch."""
+"""Hooks that mask words of the collated batch."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from mmreid_text.registry import HOOKS
 
 
 class MaskingHook(Hook):
-    """Draws ``masked_text`` before every iteration; how probable each token is, a child says.
+    """Draws ``masked_text`` and ``mlm_labels`` before every iteration; how probable each token is, a child says.
 
     Args:
         p: Average share of masked tokens, in [0, 1].
@@ -31,11 +31,12 @@ class MaskingHook(Hook):
         raise NotImplementedError
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Add ``masked_text`` int64 (B, N) to the batch, in memory of its own."""
+        """Add to the batch ``masked_text`` and ``mlm_labels``, the drawn tokens' ids and 0 elsewhere: int64 (B, N) in
+        memory of their own."""
         assert data_batch is not None
         text = data_batch["text"]
         caption_id = data_batch["caption_id"].numpy()
-        masked = draw_masked_text(
+        drawn = draw_masked_text(
             text.numpy(),
             self.probability(text, caption_id).numpy(),
             caption_id,
@@ -43,8 +44,9 @@ class MaskingHook(Hook):
             epoch=runner.epoch,
             force_one=self.force_one,
         )
-        tensor = torch.from_numpy(masked)
-        data_batch["masked_text"] = tensor.pin_memory() if text.is_pinned() else tensor
+        for key, values in zip(("masked_text", "mlm_labels"), drawn, strict=True):
+            tensor = torch.from_numpy(values)
+            data_batch[key] = tensor.pin_memory() if text.is_pinned() else tensor
 
 
 @HOOKS.register_module()

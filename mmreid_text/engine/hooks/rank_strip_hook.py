@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from mmreid_text.evaluation.metrics import DatasetFeatures, ReIDMetric
 from mmreid_text.evaluation.noise_report import read_caption
 from mmreid_text.evaluation.ranking import rank_queries, top_k
+from mmreid_text.evaluation.results import row_label
 from mmreid_text.registry import HOOKS
 from mmreid_text.visualization.rank_strips import RankStrip, save_rank_strips
 
@@ -50,13 +51,14 @@ class RankStripHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Ask the metric for its features."""
-        _metric(runner).keep_features = True
+        reid_metric(runner).keep_features = True
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Draw on the main process."""
         if not is_main_process():
             return
-        for name, features in _metric(runner).features.items():
+        metric = reid_metric(runner)
+        for name, features in metric.features.items():
             first_rank = rank_queries(features.text, features.image, features.text_pid, features.image_pid)[
                 "first_rank"
             ]
@@ -64,7 +66,8 @@ class RankStripHook(Hook):
             strips = self._strips(runner.test_dataloader.dataset, features, queries, first_rank[queries])
             path = Path(runner.work_dir) / "rank_strips" / f"{name}.png"
             r1 = 100.0 * float((first_rank <= 1).mean())
-            save_rank_strips(strips, f"{name}: {len(first_rank):,} captions, rank-1 {r1:.2f}%", path)
+            title = f"{row_label(name, metric.protocol)}: {len(first_rank):,} captions, rank-1 {r1:.2f}%"
+            save_rank_strips(strips, title, path)
             print_log(f"rank strips: {path}", logger="current")
 
     def _choose(self, first_rank: np.ndarray) -> np.ndarray:
@@ -96,11 +99,18 @@ class RankStripHook(Hook):
         return strips
 
 
-def _metric(runner: Runner) -> ReIDMetric:
+def reid_metric(runner: Runner) -> ReIDMetric:
+    """The metric of a test run.
+
+    Raises:
+        ValueError: There is none.
+    """
     for metric in runner.test_evaluator.metrics:
         if isinstance(metric, ReIDMetric):
             return metric
-    raise ValueError("RankStripHook draws what ReIDMetric ranked: give `test_evaluator` a dict(type='ReIDMetric')")
+    raise ValueError(
+        "rank strips and feature dumps take what ReIDMetric gathered: give `test_evaluator` a dict(type='ReIDMetric')"
+    )
 
 
 def _item(dataset: Dataset, features: DatasetFeatures, gallery_row: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
-from mmreid_text.datasets.samplers import ArraySampler
+from mmreid_text.datasets.samplers import ArraySampler, IdentitySampler
 from mmreid_text.registry import HOOKS
 
 
@@ -38,7 +38,7 @@ class ResumeHook(Hook):
         """Set the sampler's seed, and validate the epoch that the run goes on from."""
         if not runner._resume or not runner.epoch:
             return
-        if isinstance(runner.train_dataloader.sampler, ArraySampler):
+        if isinstance(runner.train_dataloader.sampler, (ArraySampler, IdentitySampler)):
             runner.train_dataloader.sampler.seed = runner.seed
         loop = runner.train_loop
         if runner.val_loop is None or not isinstance(loop, EpochBasedTrainLoop) or runner.epoch < loop.val_begin:

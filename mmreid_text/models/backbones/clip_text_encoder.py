@@ -110,7 +110,7 @@ class CLIPTextEncoder(BaseModule):
         self.register_buffer("layout", torch.tensor([heads]))
 
     def hidden_states(
-        self, text: torch.Tensor, layers: Iterable[int], lengths: Sequence[int] | None = None
+        self, text: torch.Tensor, layers: Iterable[int], lengths: Sequence[int] | None = None, padded: bool = False
     ) -> list[torch.Tensor]:
         """Tokens after the given numbers of blocks, each (B, N, W), before norm and projection, zero beyond EOT.
 
@@ -119,15 +119,20 @@ class CLIPTextEncoder(BaseModule):
             layers: Numbers of blocks in 0..depth; blocks beyond the largest are not computed.
             lengths: Tokens of each caption, EOT included. Only they are computed; where they are not given, the
                 host waits for a GPU to say.
+            padded: Whether padding is encoded like words, as CLIP does, for what reads tokens beyond EOT.
 
         Raises:
             ValueError: The text is longer than ``context_length``, or a layer does not exist.
         """
-        x, packing = self._embed(text, lengths)
+        x, packing = self._embed(text, lengths, padded)
         return [packing.unpack(state) for state in run_blocks(self.layers, x, layers, self.with_cp, packing)]
 
     def encode(
-        self, text: torch.Tensor, layers: Iterable[int] = (), lengths: Sequence[int] | None = None
+        self,
+        text: torch.Tensor,
+        layers: Iterable[int] = (),
+        lengths: Sequence[int] | None = None,
+        padded: bool = False,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Features and, of the same pass, hidden states.
 
@@ -137,12 +142,13 @@ class CLIPTextEncoder(BaseModule):
             text: As for :meth:`hidden_states`.
             layers: As for :meth:`hidden_states`, or none.
             lengths: As for :meth:`hidden_states`.
+            padded: As for :meth:`hidden_states`; features do not change by it.
 
         Returns:
             Text features (B, D), before L2 normalisation, and tokens (B, N, W) after each of ``layers``.
         """
         layers = list(layers)
-        x, packing = self._embed(text, lengths)
+        x, packing = self._embed(text, lengths, padded)
         if self.depth in layers:
             *states, x = run_blocks(self.layers, x, [*layers, self.depth], self.with_cp, packing)
             last = x.index_select(0, packing.eot)
@@ -151,13 +157,13 @@ class CLIPTextEncoder(BaseModule):
             last = run_block(self.layers[-1], self.with_cp, x, packing, True)
         return self.project(last), [packing.unpack(state) for state in states]
 
-    def _embed(self, text: torch.Tensor, lengths: Sequence[int] | None) -> tuple[torch.Tensor, Packing]:
+    def _embed(self, text: torch.Tensor, lengths: Sequence[int] | None, padded: bool) -> tuple[torch.Tensor, Packing]:
         if text.shape[1] > self.context_length:
             raise ValueError(
                 f"Text of {text.shape[1]} tokens given to an encoder of context_length={self.context_length}: "
                 "tokenize with that max_length."
             )
-        packing = Packing.of(text, lengths)
+        packing = Packing.whole(text) if padded else Packing.of(text, lengths)
         return packing.pack(self.embeddings(input_ids=text)), packing
 
     def project(self, hidden: torch.Tensor) -> torch.Tensor:

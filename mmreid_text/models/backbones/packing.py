@@ -11,12 +11,12 @@ class Packing:
     """Where the tokens of captions, up to EOT, stand among all their tokens: T of B * N.
 
     Attributes:
-        rows: int64 (T,), places in the flattened (B * N), in order.
+        rows: int64 (T,), places in the flattened (B * N), in order; None where padding is kept, too, and T is B * N.
         eot: int64 (B,), places of each caption's EOT among the T.
         visible: bool (B, N), true up to EOT.
     """
 
-    rows: torch.Tensor
+    rows: torch.Tensor | None
     eot: torch.Tensor
     visible: torch.Tensor
 
@@ -37,11 +37,22 @@ class Packing:
         position = torch.arange(text.shape[1], device=text.device)
         return cls(rows, end - 1, position < count[:, None])
 
+    @classmethod
+    def whole(cls, text: torch.Tensor) -> "Packing":
+        """Packing of int64 ids (B, N) that keeps their padding, for what reads beyond EOT."""
+        last = text.argmax(dim=1)  # EOT is the largest id
+        first = torch.arange(len(text), device=text.device) * text.shape[1]
+        position = torch.arange(text.shape[1], device=text.device)
+        return cls(None, first + last, position <= last[:, None])
+
     def pack(self, x: torch.Tensor) -> torch.Tensor:
         """(T, W) of (B, N, W)."""
-        return x.flatten(0, 1).index_select(0, self.rows)
+        x = x.flatten(0, 1)
+        return x if self.rows is None else x.index_select(0, self.rows)
 
     def unpack(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, N, W) of (T, W), zero beyond EOT."""
+        """(B, N, W) of (T, W), zero where a caption's padding was not kept."""
         shape = self.visible.shape
+        if self.rows is None:
+            return x.unflatten(0, shape)
         return x.new_zeros(shape.numel(), x.shape[-1]).index_copy(0, self.rows, x).unflatten(0, shape)

@@ -1,6 +1,6 @@
 """Two encoders, one joint space."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from mmreid_text.models.checkpoints import load_into
 from mmreid_text.registry import MODELS
+
+Losses = dict[str, torch.Tensor]
 
 
 @MODELS.register_module()
@@ -172,7 +174,7 @@ class DualEncoder(BaseModel):
         masked_text: torch.Tensor | None = None,
         lengths: Sequence[int] | None = None,
         **_: Any,
-    ) -> dict[str, torch.Tensor]:
+    ) -> Losses:
         """Losses of a batch of pairs, ``{'loss_<name>': scalar}``; renews ``last_noise`` when there is token_noise.
 
         Args:
@@ -184,50 +186,71 @@ class DualEncoder(BaseModel):
                 given, the host waits for a GPU to say.
         """
         read = text if masked_text is None else masked_text
-        size = self.micro_batch or len(image)
-        parts = []
-        for start in range(0, len(image), size):
-            rows = slice(start, start + size)
-            part = self._encode_pairs(image[rows], read[rows], text[rows], None if lengths is None else lengths[rows])
-            parts.append(part)
-        image_feats, text_feats, image_tokens, text_tokens, noise = (
-            None if values[0] is None else torch.cat(values) for values in zip(*parts, strict=True)
-        )
-        self.last_noise = noise
+        parts = [
+            self._encode_pairs(image[rows], read[rows], text[rows], None if lengths is None else lengths[rows])
+            for rows in self._chunks(len(image))
+        ]
+        return self._pair_losses(join_chunks(parts), pid, read)
+
+    def _chunks(self, count: int) -> list[slice]:
+        size = self.micro_batch or count
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+    def _pair_losses(self, pairs: dict[str, torch.Tensor], pid: torch.Tensor, read: torch.Tensor) -> Losses:
+        """Losses over what :meth:`_encode_pairs` gave of the whole batch; keeps its noise as ``last_noise``."""
+        self.last_noise = pairs.get("noise")
         losses = {
-            f"loss_{name}": self.loss_weights.get(name, 1.0) * loss(image_feats, text_feats, pid)
+            f"loss_{name}": self.loss_weights.get(name, 1.0) * loss(pairs["image_feats"], pairs["text_feats"], pid)
             for name, loss in self.losses.items()
         }
         if self.token_loss is not None:
-            losses["loss_tokens"] = self.token_loss(image_tokens, text_tokens, read)
+            losses["loss_tokens"] = self.token_loss(pairs["image_tokens"], pairs["text_tokens"], read)
         return losses
 
     def _encode_pairs(
         self, image: torch.Tensor, read: torch.Tensor, text: torch.Tensor, lengths: Sequence[int] | None
-    ) -> tuple[Any, ...]:
-        """Features of ``image`` and ``read``, their tokens for ``token_loss``, noise of ``text``; None if unasked."""
-        noise_layer = [] if self.token_noise is None else [self.token_noise.layer]
-        loss_layer = [] if self.token_loss is None else [self.token_loss.layer]
-        image_feats, image_states = self._encode(self.image_encoder, image, noise_layer + loss_layer)
-        text_feats, text_states = self._encode(self.text_encoder, read, loss_layer, lengths)
-        image_tokens = text_tokens = noise = None
+    ) -> dict[str, torch.Tensor]:
+        """Features of ``image`` and ``read``; if asked for, their tokens for ``token_loss`` and noise of ``text``."""
+        noise_layer, loss_layer = self._layers()
+        image_feats, image_states = self._cached(self.image_encoder.encode, image, noise_layer + loss_layer)
+        text_feats, text_states = self._cached(self.text_encoder.encode, read, loss_layer, lengths)
+        pairs = {"image_feats": image_feats, "text_feats": text_feats}
+        return pairs | self._tokens_and_noise(image_states, text_states, text, lengths)
+
+    def _layers(self) -> tuple[list[int], list[int]]:
+        """Layers that ``token_noise`` and ``token_loss`` read, none or one each."""
+        readers = (self.token_noise, self.token_loss)
+        noise_layer, loss_layer = ([] if reader is None else [reader.layer] for reader in readers)
+        return noise_layer, loss_layer
+
+    def _tokens_and_noise(
+        self,
+        image_states: list[torch.Tensor],
+        text_states: list[torch.Tensor],
+        text: torch.Tensor,
+        lengths: Sequence[int] | None,
+    ) -> dict[str, torch.Tensor]:
+        """What ``token_loss`` and ``token_noise`` read and make of hidden states: of the image after both their layers,
+        of the read text after the loss's."""
+        found = {}
         if self.token_loss is not None:
-            image_tokens = self.image_encoder.project(image_states[-1])
-            text_tokens = self.text_encoder.project(text_states[-1])
+            found["image_tokens"] = self.image_encoder.project(image_states[-1])
+            found["text_tokens"] = self.text_encoder.project(text_states[-1])
         if self.token_noise is not None:
             # After the passes with gradient: autocast reuses its casts of weights, and would reuse gradientless ones.
             with torch.no_grad():
-                (words,) = self.text_encoder.hidden_states(text, noise_layer, lengths)
+                (words,) = self.text_encoder.hidden_states(text, [self.token_noise.layer], lengths)
                 patches = self.image_encoder.project(image_states[0])
-                noise = self.token_noise(self.text_encoder.project(words), patches).float()
-        return image_feats, text_feats, image_tokens, text_tokens, noise
+                found["noise"] = self.token_noise(self.text_encoder.project(words), patches).float()
+        return found
 
-    def _encode(self, encoder: Any, *args: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def _cached(self, encode: Callable[..., Any], *args: Any) -> Any:
+        """``encode(*args)``; with ``micro_batch`` nothing but its result is kept for the backward pass."""
         if self.micro_batch is None or not torch.is_grad_enabled():
-            return encoder.encode(*args)
+            return encode(*args)
         # What caching gradients by hand would do, left to autograd: with all chunks in one graph, clipping,
         # accumulation and DistributedDataParallel see one ordinary backward pass. No random numbers are drawn.
-        return checkpoint(encoder.encode, *args, use_reentrant=False, preserve_rng_state=False)
+        return checkpoint(encode, *args, use_reentrant=False, preserve_rng_state=False)
 
     @torch.no_grad()
     def predict(
@@ -269,3 +292,8 @@ class DualEncoder(BaseModel):
             }
             for name, image, texts, person, number in rows
         ]
+
+
+def join_chunks(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """What was found of chunks, for the whole batch."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}

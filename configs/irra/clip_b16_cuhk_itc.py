@@ -1,0 +1,9 @@
+# CLIP fine-tuned by image-text contrast alone: IRRA's baseline.
+_base_ = [
+    '../_base_/models/clip_b16.py',
+    '../_base_/datasets/cuhk_pedes.py',
+    '../_base_/schedules/irra_60e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(losses=[dict(type='ITCLoss', tau=0.02)])
+optim_wrapper = dict(paramwise_cfg=dict(rules=[dict(key='bias', lr_mult=2, decay_mult=0)]))

@@ -1,0 +1,19 @@
+# IRRA in small: the tiny CLIP fine-tuned on the procedural domain 'street', tested there and on the other two.
+_base_ = [
+    '../_base_/models/irra_tiny.py',
+    '../_base_/datasets/procedural.py',
+    '../_base_/schedules/irra_tiny.py',
+    '../_base_/default_runtime.py',
+]
+train_dataloader = dict(dataset=dict(domain='street', num_ids=500))
+val_dataloader = dict(
+    dataset=dict(
+        datasets=[
+            dict(
+                type='ProceduralPedestrians',
+                domain='street',
+                split='val',
+                num_ids=100,
+                size=(64, 32),
+                pipeline={{_base_.test_pipeline}}),
+        ]))

@@ -1,0 +1,5 @@
+"""Heads over the encoders' tokens."""
+
+from mmreid_text.models.heads.relation import CrossModalRelation, MaskedLanguageHead
+
+__all__ = ["CrossModalRelation", "MaskedLanguageHead"]

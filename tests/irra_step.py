@@ -1,0 +1,56 @@
+"""Run by torchrun: one training step of a tiny IRRA on this rank's share of a fixed batch; rank 0 saves it."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from two_process_step import global_batch, step
+
+from mmreid_text.registry import MODELS
+
+IDENTITIES = 5  # one more than occur, or the gradient of the bias would nearly cancel
+
+
+def tiny_irra(dtype: torch.dtype = torch.float64, **options: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    encoders = dict(
+        image_encoder=dict(
+            type="mmreid_text.CLIPVisionEncoder",
+            width=32,
+            depth=3,
+            heads=4,
+            patch_size=8,
+            img_size=(32, 16),
+            embed_dim=24,
+        ),
+        text_encoder=dict(type="mmreid_text.CLIPTextEncoder", width=32, depth=3, heads=4, embed_dim=24),
+    )
+    heads = dict(num_ids=IDENTITIES, relation=dict(type="mmreid_text.CrossModalRelation", depth=2, heads=3))
+    losses = [dict(type="mmreid_text.SDMLoss"), dict(type="mmreid_text.TALLoss")]
+    model = MODELS.build({"type": "mmreid_text.IRRA", "losses": losses, **encoders, **heads, **options})
+    return model.to(dtype)
+
+
+def irra_batch(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
+    """Eight pairs of four identities; caption *i* has *i* % 4 masked words, one of which stays as it is."""
+    batch = global_batch(dtype)
+    labels = torch.zeros_like(batch["text"])
+    masked = batch["text"].clone()
+    for i in range(len(masked)):
+        labels[i, 1 : 1 + i % 4] = masked[i, 1 : 1 + i % 4]
+        masked[i, 2 : 1 + i % 4] = 49405
+    return {**batch, "masked_text": masked, "mlm_labels": labels, "label": batch["pid"].clone()}
+
+
+if __name__ == "__main__":
+    out, dtype = sys.argv[1], getattr(torch, sys.argv[2])
+    options = dict(micro_batch=int(sys.argv[3]) or None, sdm_on_masked=bool(int(sys.argv[4])))
+    dist.init_process_group("gloo")
+    rank, world = dist.get_rank(), dist.get_world_size()
+    model = MMDistributedDataParallel(tiny_irra(dtype, **options), device_ids=None, broadcast_buffers=False)
+    # Every other pair: the ranks draw different numbers of masked words.
+    result = step(model, {key: value[rank::world] for key, value in irra_batch(dtype).items()})
+    if rank == 0:
+        torch.save(result, out)
+    dist.destroy_process_group()
