@@ -24,7 +24,7 @@ def build_clip(checkpoint: str, img_size: tuple[int, int] = (384, 128)) -> DualE
     >>> model.encode_text(tokenize(['A woman in a red coat.'])).shape  # doctest: +SKIP
     torch.Size([1, 512])
     """
-    weights = load_clip(checkpoint)
+    weights = load_clip(checkpoint, img_size)
     arch = weights.arch
     model = DualEncoder(
         image_encoder=dict(type="mmreid_text.CLIPVisionEncoder", img_size=tuple(img_size), **arch.image_encoder()),
