@@ -67,18 +67,18 @@ def draw_rank_strips(strips: Sequence[RankStrip], title: str) -> np.ndarray:
     """
     if not strips:
         raise ValueError("there is no query to draw")
-    first = _open(strips[0].target)
+    first = open_picture(strips[0].target)
     crop_width = round(min(max(CROP_HEIGHT * first.width / first.height, CROP_WIDTHS[0]), CROP_WIDTHS[1]))
     right, _ = crop_origin(0, 1 + max(len(strip.images) for strip in strips), crop_width)
     canvas = Image.new("RGB", (right - GAP + MARGIN, HEADER + len(strips) * _ROW_HEIGHT + MARGIN // 2), PAPER)
     pen = ImageDraw.Draw(canvas)
-    pen.text((MARGIN, 16), title, fill=INK, font=_font(20, bold=True))
+    pen.text((MARGIN, 16), title, fill=INK, font=load_font(20, bold=True))
     x = MARGIN
     for colour, label in ((TARGET, "described image"), (RIGHT, "same identity"), (WRONG, "other identity")):
         pen.rectangle((x, 49, x + 11, 60), fill=colour)
-        pen.text((x + 18, 46), label, fill=FADED, font=_font(13))
-        x += 18 + int(_font(13).getlength(label)) + 22
-    pen.text((x, 46), "below each image: rank and cosine similarity", fill=FADED, font=_font(13))
+        pen.text((x + 18, 46), label, fill=FADED, font=load_font(13))
+        x += 18 + int(load_font(13).getlength(label)) + 22
+    pen.text((x, 46), "below each image: rank and cosine similarity", fill=FADED, font=load_font(13))
     for i, strip in enumerate(strips):
         _draw_strip(canvas, pen, strip, i, crop_width)
     return np.asarray(canvas)
@@ -103,11 +103,13 @@ def _draw_strip(canvas: Image.Image, pen: ImageDraw.ImageDraw, strip: RankStrip,
     top = HEADER + row * _ROW_HEIGHT
     pen.line((MARGIN, top, canvas.width - MARGIN, top), fill=(222, 224, 228))
     verdict = f"first right at rank {strip.first_right:,} of {strip.gallery_size:,}"
-    pen.text((MARGIN, top + GAP), verdict, fill=RIGHT if strip.first_right == 1 else WRONG, font=_font(14, bold=True))
+    pen.text(
+        (MARGIN, top + GAP), verdict, fill=RIGHT if strip.first_right == 1 else WRONG, font=load_font(14, bold=True)
+    )
     line_height = 19
-    lines = _wrap(strip.caption, _font(14), CAPTION_WIDTH - GAP, (_ROW_HEIGHT - 2 * GAP - 26) // line_height)
+    lines = _wrap(strip.caption, load_font(14), CAPTION_WIDTH - GAP, (_ROW_HEIGHT - 2 * GAP - 26) // line_height)
     for i, line in enumerate(lines):
-        pen.text((MARGIN, top + GAP + 26 + i * line_height), line, fill=INK, font=_font(14))
+        pen.text((MARGIN, top + GAP + 26 + i * line_height), line, fill=INK, font=load_font(14))
     _draw_crop(canvas, pen, strip.target, TARGET, (row, 0, crop_width), "described")
     for i, (image, right, score) in enumerate(zip(strip.images, strip.right, strip.scores), start=1):
         _draw_crop(canvas, pen, image, RIGHT if right else WRONG, (row, i, crop_width), f"{i}   {score:.3f}")
@@ -125,11 +127,12 @@ def _draw_crop(
     size = (place[2], CROP_HEIGHT)
     right, bottom = x + size[0] + 2 * FRAME - 1, y + size[1] + 2 * FRAME - 1
     pen.rectangle((x, y, right, bottom), fill=colour)
-    canvas.paste(ImageOps.pad(_open(image), size, color=(235, 236, 238)), (x + FRAME, y + FRAME))
-    pen.text(((x + right) / 2, bottom + 4), label, fill=colour, font=_font(12, bold=True), anchor="mt")
+    canvas.paste(ImageOps.pad(open_picture(image), size, color=(235, 236, 238)), (x + FRAME, y + FRAME))
+    pen.text(((x + right) / 2, bottom + 4), label, fill=colour, font=load_font(12, bold=True), anchor="mt")
 
 
-def _open(image: Picture) -> Image.Image:
+def open_picture(image: Picture) -> Image.Image:
+    """A picture as Pillow's, RGB."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"an image must be uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}")
@@ -152,16 +155,19 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, max_lines: int) -
         while " " in lines[-1] and font.getlength(f"{lines[-1]} …") > width:
             lines[-1] = lines[-1].rpartition(" ")[0]
         lines[-1] += " …"
-    return [line if font.getlength(line) <= width else _cut(line, font, width) for line in lines]
+    return [cut(line, font, width) for line in lines]
 
 
-def _cut(word: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def cut(word: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The word, or as much of it as ``width`` pixels hold, and an ellipsis."""
+    if font.getlength(word) <= width:
+        return word
     while font.getlength(f"{word}…") > width:
         word = word[:-1]
     return f"{word}…"
 
 
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and covers accents and most scripts."""
     name = matplotlib.font_manager.findfont(
         matplotlib.font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")

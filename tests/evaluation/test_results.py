@@ -41,3 +41,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"finite numbers, got \{'a/R1': nan\}"):
         write_results({"a/R1": float("nan")}, tmp_path / "results.json")
+
+
+def test_rows_and_file_state_how_the_weights_were_chosen(tmp_path):
+    path = tmp_path / "results.json"
+    for protocol in ("test-selected", "paper-val"):
+        write_results(METRICS, path, protocol)
+        content = json.loads(path.read_text())
+        assert content.pop("protocol") == protocol
+        assert content == METRICS
+        rows = [line.split("|")[1].strip() for line in path.with_suffix(".md").read_text().splitlines()[2:]]
+        assert rows == [f"{row} ({protocol})" for row in ("cuhk_pedes", "rstp", "mean")]
+    write_results(METRICS, path, "val")
+    assert json.loads(path.read_text()) == {"protocol": "val", **METRICS}
+    assert path.with_suffix(".md").read_text() == format_table(METRICS) + "\n"
