@@ -20,16 +20,10 @@ from tqdm import tqdm  # noqa: E402
 
 from mmreid_text.engine.config import load_config  # noqa: E402
 from mmreid_text.engine.noise_table import load_noise_table  # noqa: E402
+from mmreid_text.engine.training_run import best_checkpoint, run_test, train_and_test  # noqa: E402
 from mmreid_text.evaluation.noise_report import report_noise_table  # noqa: E402
 from mmreid_text.evaluation.results import MEAN, format_table, write_results  # noqa: E402
-from mmreid_text.procedural.experiment import (  # noqa: E402
-    best_checkpoint,
-    ceilings,
-    last_noise_table,
-    noise_auc,
-    run_test,
-    train_and_test,
-)
+from mmreid_text.procedural.experiment import ceilings, last_noise_table, noise_auc  # noqa: E402
 from mmreid_text.registry import DATASETS  # noqa: E402
 from mmreid_text.visualization import plot_curves  # noqa: E402
 
@@ -86,18 +80,22 @@ def main() -> None:
         metrics[f"{dataset}/start_R1"] = start[f"{dataset}/R1"]
         metrics[f"{dataset}/ceiling_R1"] = ceiling[f"{dataset}/R1"]
     metrics |= {f"procedural_source/{key}": value for key, value in auc.items()}
-    write_results(metrics, out / "results.json")
+    write_results(metrics, out / "results.json", cfg.get("protocol"))
     noise, _ = load_noise_table(table)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    report(out, metrics, report_noise_table(dataset, noise, cfg.custom_hooks[0].p), time.monotonic() - began)
+    masking = report_noise_table(dataset, noise, cfg.custom_hooks[0].p)
+    report(out, metrics, masking, time.monotonic() - began, cfg.get("protocol"))
 
 
-def report(out: Path, metrics: dict[str, float], masking: dict[str, float], seconds: float) -> None:
+def report(
+    out: Path, metrics: dict[str, float], masking: dict[str, float], seconds: float, protocol: str | None
+) -> None:
     """Print what a reader came for."""
     columns = {"start_R1": "start R1", "R1": "after NAM R1", "ceiling_R1": "ceiling R1", "R10": "R10", "mAP": "mAP"}
     datasets = [key.removesuffix("/R1") for key in metrics if key.endswith("/R1")]
     print("\nDirect transfer, text to image, percent (chance R1: 0.33):\n")
-    print(format_table({f"{d}/{label}": metrics[f"{d}/{key}"] for d in datasets for key, label in columns.items()}))
+    rows = {f"{d}/{label}": metrics[f"{d}/{key}"] for d in datasets for key, label in columns.items()}
+    print(format_table(rows, protocol=protocol))
     print("\nMasking by class of word, percent:\n")
     print(format_table(masking, head="class"))
     auc, hard = (metrics[f"procedural_source/{key}"] for key in ("noise_auc", "noise_auc_attributes"))

@@ -7,24 +7,17 @@ Runs that are done are not repeated, and a killed one goes on from its last epoc
 
 import argparse
 import json
-import multiprocessing
-import os
 import statistics
-import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-# One thread per run and a run per core: more pairs per second than one run on all cores.
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import torch
 from mmengine.config import Config
 
 from mmreid_text.atomic_write import write_text
 from mmreid_text.engine.config import load_config
+from mmreid_text.engine.run_pool import Run, default_jobs, execute
 from mmreid_text.evaluation.results import format_table
-from mmreid_text.procedural.experiment import last_noise_table, noise_auc, train_and_test
+from mmreid_text.procedural.experiment import draw_datasets, last_noise_table, noise_auc
 
 ROOT = Path(__file__).parents[1]
 # What may vary, and where it stands in the config.
@@ -39,7 +32,7 @@ ARMS = ("none", "em", "nam")
 
 
 @dataclass(frozen=True)
-class Run:
+class Trial:
     """One training run of the study."""
 
     arm: str
@@ -58,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this less one")
     parser.add_argument("--vary", action="append", default=[], metavar="KNOB=A,B,...", help=f"of {', '.join(KNOBS)}")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/study"))
-    parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1), help="runs at once, a thread each")
+    parser.add_argument("--jobs", type=int, default=default_jobs(1), help="runs at once")
     args = parser.parse_args()
     for vary in args.vary:
         if vary.partition("=")[0] not in KNOBS:
@@ -68,92 +61,55 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    runs = [Run(arm, seed) for seed in range(args.seeds) for arm in ARMS] if not args.vary else []
+    trials = [Trial(arm, seed) for seed in range(args.seeds) for arm in ARMS] if not args.vary else []
     for vary in args.vary:
         knob, _, values = vary.partition("=")
-        runs += [Run(a, s, knob, float(v)) for v in values.split(",") for s in range(args.seeds) for a in ARMS]
-    print(f"{len(runs)} runs, {args.jobs} at once, in {args.work_dir}", flush=True)
-    prepare(args.config, runs)
-
-    results: dict[Run, dict[str, float]] = {}
-    began = time.monotonic()
-    with ThreadPoolExecutor(args.jobs) as pool:
-        jobs = {pool.submit(run_apart, args.config, run, args.work_dir): run for run in runs}
-        for job in as_completed(jobs):
-            if job.exception() is not None:
-                pool.shutdown(cancel_futures=True)
-            run, metrics = jobs[job], job.result()
-            results[run] = metrics
-            seconds = time.monotonic() - began
-            left = seconds / len(results) * (len(runs) - len(results))
-            print(
-                f"[{len(results)}/{len(runs)}] {run.setting} {run.arm} seed {run.seed}: "
-                f"mean R1 {metrics['mean/R1']:.2f} "
-                f"({len(results) / seconds * 3600:.1f} runs/h, ETA {left / 60:.0f} min)",
-                flush=True,
-            )
-    rows = [{**asdict(run), "metrics": results[run]} for run in runs]
-    name = "-".join(sorted({run.setting.partition("=")[0] for run in runs}))
+        trials += [Trial(a, s, knob, float(v)) for v in values.split(",") for s in range(args.seeds) for a in ARMS]
+    print(f"{len(trials)} runs, {args.jobs} at once, in {args.work_dir}", flush=True)
+    runs = {trial: as_run(args.config, trial, args.work_dir) for trial in trials}
+    draw_datasets(run.cfg for run in runs.values())
+    execute(list(runs.values()), args.jobs)
+    results = {trial: measure(run) for trial, run in runs.items()}
+    rows = [{**asdict(trial), "metrics": metrics} for trial, metrics in results.items()]
+    name = "-".join(sorted({trial.setting.partition("=")[0] for trial in trials}))
     write_text(args.work_dir / f"study_{name}.json", json.dumps(rows, indent=2) + "\n")
-    for setting in dict.fromkeys(run.setting for run in runs):
-        report(setting, {run: m for run, m in results.items() if run.setting == setting})
+    for setting in dict.fromkeys(trial.setting for trial in trials):
+        report(setting, {trial: m for trial, m in results.items() if trial.setting == setting})
 
 
-def arm_config(path: str, run: Run) -> Config:
+def arm_config(path: str, trial: Trial) -> Config:
     """The NAM config with one knob turned and the arm's masking."""
-    options = {"randomness.seed": run.seed, "log_level": "WARNING", "train_cfg.val_interval": 1000}
+    options = {"randomness.seed": trial.seed, "log_level": "WARNING", "train_cfg.val_interval": 1000}
     options["default_hooks.checkpoint.save_best"] = None  # the last epoch counts: nothing is chosen
-    if run.knob is not None:
-        options[KNOBS[run.knob]] = int(run.value) if run.value == int(run.value) else run.value
-        if run.knob == "epochs":
+    if trial.knob is not None:
+        options[KNOBS[trial.knob]] = int(trial.value) if trial.value == int(trial.value) else trial.value
+        if trial.knob == "epochs":
             options["param_scheduler.1.end"] = options[KNOBS["epochs"]]
     cfg = load_config(path, options)
-    if run.arm != "nam":
+    if trial.arm != "nam":
         cfg.model.token_noise = None
         cfg.custom_hooks[0].type = "UniformMaskingHook"
-    if run.arm == "none":
+    if trial.arm == "none":
         cfg.custom_hooks = []
     return cfg
 
 
-def prepare(path: str, runs: list[Run]) -> None:
-    """Render every data set once, before runs ask for them at the same time."""
-    from mmreid_text.registry import DATASETS
-
-    seen = set()
-    for run in runs:
-        dataset = arm_config(path, run).train_dataloader.dataset
-        key = (dataset.num_ids, dataset.noise_rate)
-        if key not in seen:
-            seen.add(key)
-            DATASETS.build(dataset)
+def as_run(path: str, trial: Trial, folder: Path) -> Run:
+    """The run of a trial, in a folder of its own."""
+    work_dir = folder / trial.setting / f"{trial.arm}_{trial.seed}"
+    return Run(f"{trial.setting} {trial.arm} seed {trial.seed}", work_dir, arm_config(path, trial))
 
 
-def run_apart(path: str, run: Run, folder: Path) -> dict[str, float]:
-    """Train and test one run in a process of its own, for threads and loggers belong to a process."""
-    work_dir = folder / run.setting / f"{run.arm}_{run.seed}"
-    process = multiprocessing.get_context("spawn").Process(target=execute, args=(path, run, work_dir))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(
-            f"{run.setting} {run.arm} seed {run.seed} ended with exit code {process.exitcode}; its error stands above "
-            f"and its log in {work_dir}. The same command goes on from what is done."
-        )
-    return json.loads((work_dir / "results.json").read_text())
+def measure(run: Run) -> dict[str, float]:
+    """What a finished run measured; NAM also says how well its table finds wrong words."""
+    metrics = dict(run.metrics() or {})
+    if run.cfg.model.get("token_noise") and run.cfg.train_dataloader.dataset.noise_rate > 0:
+        auc = noise_auc(run.cfg, last_noise_table(run.work_dir))
+        metrics |= {f"noise/{key}": value for key, value in auc.items()}
+    return metrics
 
 
-def execute(path: str, run: Run, work_dir: Path) -> None:
-    """Train and test one run; NAM also says how well its table finds wrong words."""
-    torch.set_num_threads(1)
-    cfg = arm_config(path, run)
-    metrics = train_and_test(cfg, work_dir)
-    if run.arm == "nam" and cfg.train_dataloader.dataset.noise_rate > 0:
-        metrics |= {f"noise/{key}": value for key, value in noise_auc(cfg, last_noise_table(work_dir)).items()}
-    write_text(work_dir / "results.json", json.dumps(metrics, indent=2) + "\n")
-
-
-def report(setting: str, results: dict[Run, dict[str, float]]) -> None:
+def report(setting: str, results: dict[Trial, dict[str, float]]) -> None:
     """Print means and standard deviations over seeds, and paired differences of the arms."""
     seeds = sorted({run.seed for run in results})
     by_arm = {arm: [results[r] for s in seeds for r in results if (r.arm, r.seed) == (arm, s)] for arm in ARMS}

@@ -1,17 +1,13 @@
 """Experiments on procedural people, where every wrong word and every attribute is known."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, ConfigDict
-from mmengine.hooks import Hook
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.config import Config
 
-from mmreid_text.atomic_write import write_text
 from mmreid_text.datasets import ProceduralPedestrians
+from mmreid_text.engine.config import dataset_configs
 from mmreid_text.engine.noise_table import load_noise_table
 from mmreid_text.evaluation.noise_report import roc_auc
 from mmreid_text.evaluation.ranking import rank
@@ -19,75 +15,16 @@ from mmreid_text.evaluation.results import MEAN
 from mmreid_text.registry import DATASETS
 
 
-def train_and_test(cfg: Config, work_dir: Path, hooks: Sequence[Hook] = ()) -> dict[str, float]:
-    """Train a config and test its best epoch; a second call returns what the first measured.
-
-    A run that was killed goes on from its last epoch. Results of another config in the same place are not used: the
-    run starts over.
-
-    Args:
-        cfg: Config with train, validation and test parts; not changed.
-        work_dir: Folder of logs, checkpoints and results.
-        hooks: Further hooks of the training.
-
-    Returns:
-        Metrics of the test sets in percent, by ``<dataset>/<metric>``.
-    """
-    stamp = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
-    done = work_dir / "finished.json"
-    if done.exists() and (finished := json.loads(done.read_text()))["config"] == stamp:
-        return finished["metrics"]
-    work_dir.mkdir(parents=True, exist_ok=True)
-    started = work_dir / "config.sha256"
-    cfg = cfg.copy()
-    cfg.work_dir = str(work_dir)
-    cfg.resume = started.exists() and started.read_text() == stamp and (work_dir / "last_checkpoint").exists()
-    if not cfg.resume:
-        (work_dir / "last_checkpoint").unlink(missing_ok=True)
-        for stale in (*work_dir.glob("*.pth"), *work_dir.glob("noise_epoch_*.npz")):
-            stale.unlink()
-        write_text(started, stamp)
-    cfg.experiment_name = f"{work_dir}_train"
-    runner = Runner.from_cfg(cfg)
-    for hook in hooks:
-        runner.register_hook(hook)
-    runner.train()
-    metrics = run_test(cfg, work_dir, checkpoint=best_checkpoint(work_dir))
-    write_text(done, json.dumps({"config": stamp, "metrics": metrics}, indent=2))
-    return metrics
-
-
-def run_test(cfg: Config, work_dir: Path, checkpoint: Path | None, hooks: Sequence[dict] = ()) -> dict[str, float]:
-    """Test a checkpoint, or the config's pretrained weights where it is None.
-
-    Args:
-        cfg: Config with a test part; not changed.
-        work_dir: Folder of logs.
-        checkpoint: Checkpoint file.
-        hooks: Configs of further hooks, such as ``dict(type='RankStripHook')``.
-
-    Returns:
-        Metrics in percent, by ``<dataset>/<metric>``.
-    """
-    cfg = cfg.copy()
-    for key in [k for k in cfg if k.startswith(("train_", "val_")) or k in ("optim_wrapper", "param_scheduler")]:
-        cfg.pop(key)
-    cfg.merge_from_dict(
-        dict(
-            work_dir=str(work_dir),
-            experiment_name=f"{work_dir}_test",
-            load_from=None if checkpoint is None else str(checkpoint),
-            resume=False,
-        )
-    )
-    cfg.custom_hooks = list(hooks)
-    return dict(Runner.from_cfg(cfg).test())
-
-
-def best_checkpoint(work_dir: Path) -> Path:
-    """The epoch that validation chose, or the last one where nothing was validated."""
-    best = sorted(work_dir.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
-    return best[-1] if best else Path(find_latest_checkpoint(str(work_dir)))
+def draw_datasets(cfgs: Iterable[Config]) -> None:
+    """Draw all procedural people that configs name, each data set once, before runs ask for them at the same time."""
+    drawn: list[dict] = []
+    for cfg in cfgs:
+        for key in ("train_dataloader", "val_dataloader", "test_dataloader"):
+            for member in dataset_configs(cfg.get(key)):
+                people = {k: v for k, v in member.items() if k not in ("pipeline", "test_mode", "seed", "sources")}
+                if member.get("type") == "ProceduralPedestrians" and people not in drawn:
+                    drawn.append(people)
+                    DATASETS.build(people)
 
 
 def last_noise_table(work_dir: Path) -> Path:
@@ -101,8 +38,7 @@ def last_noise_table(work_dir: Path) -> Path:
 def ceilings(cfg: Config) -> dict[str, float]:
     """Metrics of ranking every test set by the true attributes that its captions state, in percent."""
     metrics: dict[str, float] = {}
-    members = _members(cfg.test_dataloader.dataset)
-    for member in members:
+    for member in dataset_configs(cfg.test_dataloader):
         dataset = DATASETS.build(member)
         for key, value in rank(*dataset.oracle_features()).items():
             metrics[f"{dataset.name}/{key}"] = value
@@ -131,7 +67,3 @@ def noise_auc(cfg: Config, table: Path) -> dict[str, float]:
         "noise_auc": 100 * roc_auc(r[real], wrong[real]),
         "noise_auc_attributes": 100 * roc_auc(r[real & attribute], wrong[real & attribute]),
     }
-
-
-def _members(dataset: ConfigDict) -> Sequence[ConfigDict]:
-    return dataset.get("datasets", [dataset])

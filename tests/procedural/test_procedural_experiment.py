@@ -5,7 +5,8 @@ import pytest
 from small_procedural import small_procedural
 
 from mmreid_text.engine.noise_table import NoiseTable
-from mmreid_text.procedural.experiment import ceilings, last_noise_table, noise_auc, run_test, train_and_test
+from mmreid_text.engine.training_run import run_test, train_and_test
+from mmreid_text.procedural.experiment import ceilings, last_noise_table, noise_auc
 from mmreid_text.registry import DATASETS
 
 

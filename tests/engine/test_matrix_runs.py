@@ -1,0 +1,114 @@
+"""Matrix files: read, refused, and turned into runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_procedural import small_procedural
+
+from mmreid_text.engine.matrix_runs import all_runs, check_runs, plan_matrix
+from mmreid_text.engine.run_pool import config_text
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def configs(tmp_path):
+    (tmp_path / "nam.py").write_text(config_text(small_procedural(tmp_path)))
+    street = small_procedural(tmp_path, **{"train_dataloader.dataset.domain": "street"})
+    (tmp_path / "street.py").write_text(config_text(street))
+    return tmp_path
+
+
+def plan(folder, *rows, seeds=2, **options):
+    text = ", ".join("dict(" + ", ".join(f"{k}={v!r}" for k, v in row.items()) + ")" for row in rows)
+    (folder / "matrix.py").write_text(f"rows = [{text}]\n")
+    return plan_matrix(str(folder / "matrix.py"), seeds, folder / "out", **options)
+
+
+TUNED = {"name": "tuned", "source": "procedural_street", "config": "street.py"}
+NAM = {"name": "NAM", "source": "procedural_source", "config": "nam.py"}
+FROM_NAM = {**TUNED, "name": "NAM, then tuned", "start": {"config": "nam.py"}}
+
+
+def test_rows_share_the_run_that_they_start_from_seed_by_seed(configs):
+    planned = plan(configs, TUNED, FROM_NAM, NAM, {**FROM_NAM, "name": "again"})
+    runs = all_runs(planned)
+    assert len(runs) == 6
+    assert [run.cfg.randomness.seed for run in runs] == [0, 0, 0, 1, 1, 1]
+    tuned, from_nam, nam, again = (own.runs[1] for own in planned)
+    assert from_nam.start is nam
+    assert again is from_nam
+    assert tuned.start is None
+    assert tuned is not from_nam
+    assert runs.index(nam) < runs.index(from_nam)
+    assert len({run.work_dir for run in runs}) == len({run.stamp for run in runs}) == 6
+    assert planned[0].dumps[1] == tuned.work_dir / "features"
+    (nam.work_dir).mkdir(parents=True)
+    (nam.work_dir / "best_mean_R1_epoch_1.pth").touch()
+    from_nam.write_config(configs / "written.py")
+    assert f"{nam.work_dir.name}/best_mean_R1_epoch_1.pth'" in (configs / "written.py").read_text()
+
+
+def test_a_change_of_the_start_starts_over_what_begins_there(configs):
+    before = plan(configs, TUNED, FROM_NAM, seeds=1)
+    text = (configs / "nam.py").read_text()
+    (configs / "nam.py").write_text(text.replace("'p': 0.15", "'p': 0.2"))
+    after = plan(configs, TUNED, FROM_NAM, seeds=1)
+    assert before[0].runs[0].stamp == after[0].runs[0].stamp
+    assert before[1].runs[0].stamp != after[1].runs[0].stamp
+    assert before[1].runs[0].work_dir == after[1].runs[0].work_dir
+    assert plan(configs, TUNED, seeds=1, amp=True)[0].runs[0].stamp != after[0].runs[0].stamp
+
+
+def test_checkpoints_and_dumps_made_elsewhere(configs):
+    for seed in range(2):
+        (configs / f"best{seed}.pth").write_bytes(bytes(seed))
+        (configs / f"dumps{seed}").mkdir()
+        np.savez(configs / f"dumps{seed}/rstpreid.npz")
+    own = plan(
+        configs,
+        {**TUNED, "checkpoint": f"{configs}/best{{seed}}.pth"},
+        {**TUNED, "name": "one", "checkpoint": f"{configs}/best1.pth"},
+        {"name": "theirs", "source": "RSTPReid", "features": f"{configs}/dumps{{seed}}"},
+    )
+    assert [sorted(row.dumps) for row in own] == [[0, 1], [0], [0, 1]]
+    assert own[0].runs[1].checkpoint == f"{configs}/best1.pth"
+    assert own[2].targets == ["rstpreid"]
+    assert own[2].runs == {}
+    assert own[2].row.in_domain("rstpreid")
+    three = plan(configs, {**TUNED, "checkpoint": f"{configs}/best{{seed}}.pth"}, seeds=3)
+    with pytest.raises(FileNotFoundError, match=r"seed 2: checkpoint .*best2\.pth does not exist"):
+        check_runs(all_runs(three), nproc=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ([{**TUNED, "sorce": "x"}], KeyError, r"row 0: unknown key 'sorce'.*'source'"),
+        ([{"name": "x", "config": "street.py"}], ValueError, "'source' must be a string, got None"),
+        ([{"name": "x", "source": "y"}], ValueError, "needs either 'config' or 'features'"),
+        ([{**FROM_NAM, "checkpoint": "x.pth"}], ValueError, "exclude each other"),
+        ([{**TUNED, "start": {"confg": "nam.py"}}], KeyError, r"start: unknown key 'confg'.*'config'"),
+        ([{**TUNED, "start": {}}], ValueError, "a start needs a 'config'"),
+        ([{**TUNED, "start": None}], ValueError, "start must be a dict, got None"),
+        ([{**TUNED, "config": "nowhere.py"}], FileNotFoundError, r"nowhere\.py does not exist"),
+        ([{**TUNED, "source": "CUHK-PEDES"}], ValueError, "trains on procedural_street"),
+        ([TUNED, TUNED], ValueError, "two rows have the name 'tuned'"),
+        ([], ValueError, "`rows` is empty"),
+    ],
+)
+def test_mistakes_are_named(configs, rows, error, message):
+    with pytest.raises(error, match=message):
+        plan(configs, *rows)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("matrix*.py")), ids=lambda p: p.stem)
+def test_matrices_of_the_repository_are_whole(path, tmp_path):
+    planned = plan_matrix(str(path), 2, tmp_path)
+    assert len({tuple(own.targets) for own in planned}) == 1
+    methods = {own.row.name for own in planned}
+    for target in planned[0].targets:
+        assert {own.row.name for own in planned if own.row.in_domain(target)} == methods - {"CLIP", "NAM"}
+    starts = {run.start for own in planned for run in own.runs.values()} - {None}
+    assert len(starts) == 2
