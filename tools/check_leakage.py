@@ -143,14 +143,13 @@ def stored_names(store: ImageStore) -> pa.LargeStringArray:
 def hashed(source: Source, args: argparse.Namespace) -> HashedImages:
     name = f"{Path(source.path).name}{'.' if source.split else ''}{source.split}.hashes"
     folder = args.hash_dir
-    if folder is not None:  # many folders are called imgs
+    if folder is not None or is_url(source.path):  # many folders are called imgs
         name = f"{hashlib.sha256(source.root.encode()).hexdigest()[:8]}-{name}"
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
+    if folder is None:
         folder = args.out if is_url(source.path) else Path(os.path.abspath(source.path)).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise ValueError(f"{folder} is read-only, so {name} cannot stand there: name a folder with --hash-dir.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} is read-only, so {name} cannot stand there: name a folder with --hash-dir.")
     return hash_images(source.root, source.names, folder / name, args.jobs)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from mmreid_text.engine.config import error_text, load_config
 from mmreid_text.models.checkpoints import load_clip, load_into
 from mmreid_text.models.exports import export_hugging_face, export_irra
+from mmreid_text.models.peers import head_sizes
 from mmreid_text.registry import MODELS
 
 
@@ -27,17 +28,20 @@ def main() -> None:
     args = parser.parse_args()
     try:
         export(args)
-    except (FileNotFoundError, FileExistsError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise SystemExit(f"error: {error_text(error)}") from error
 
 
 def export(args: argparse.Namespace) -> None:
     img_size, options = (384, 128), dict[str, Any]()
-    if args.config:
-        model: Any = MODELS.build(load_config(args.config).model)
-        img_size = tuple(model.image_encoder.img_size)
+    cfg = load_config(args.config).model if args.config else None
+    if cfg is not None:
+        img_size = tuple(cfg.image_encoder.get("img_size", img_size))
     weights = load_clip(args.checkpoint, img_size)
-    if args.config:
+    if cfg is not None:
+        if "num_ids" in cfg:  # read off the training set in training, and off the file here
+            cfg.num_ids = head_sizes(weights.heads, None)[0]
+        model: Any = MODELS.build(cfg)
         load_into(model, weights)
         taus = [loss.tau for loss in model.losses.values() if hasattr(loss, "tau")]
         if args.layout == "huggingface" and taus:

@@ -14,9 +14,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmreid_text.atomic_write import write_text
-from mmreid_text.engine.config import load_config
-from mmreid_text.engine.run_pool import Run, default_jobs, execute
+from mmreid_text.engine.config import error_text, load_config
+from mmreid_text.engine.run_pool import Run, RunFailed, default_jobs, execute
 from mmreid_text.evaluation.results import format_table
+from mmreid_text.file_lock import alone
 from mmreid_text.procedural.experiment import draw_datasets, last_noise_table, noise_auc
 
 ROOT = Path(__file__).parents[1]
@@ -56,11 +57,25 @@ def parse_args() -> argparse.Namespace:
     for vary in args.vary:
         if vary.partition("=")[0] not in KNOBS:
             parser.error(f"--vary {vary}: knob must be one of {', '.join(KNOBS)}")
+    for name in ("seeds", "jobs"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
     return args
 
 
 def main() -> None:
     args = parse_args()
+    try:
+        with alone(args.work_dir / "in_use.lock", f"another tools/study.py works in {args.work_dir}"):
+            study(args)
+    except (FileNotFoundError, KeyError, ValueError, RunFailed) as error:
+        raise SystemExit(f"error: {error_text(error)}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("Stopped; the same command goes on from what is done.") from None
+
+
+def study(args: argparse.Namespace) -> None:
+    """Bring all trials to their end, write what they measured and print the comparison."""
     trials = [Trial(arm, seed) for seed in range(args.seeds) for arm in ARMS] if not args.vary else []
     for vary in args.vary:
         knob, _, values = vary.partition("=")

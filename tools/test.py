@@ -35,7 +35,7 @@ def main() -> None:
 
     from mmengine.runner import Runner
 
-    from mmreid_text.engine.distributed import prepare_distributed
+    from mmreid_text.engine.distributed import leave_group, prepare_distributed
 
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
@@ -50,6 +50,7 @@ def main() -> None:
     cfg.resume = False
     prepare_distributed(cfg, args.launcher)
     Runner.from_cfg(cfg).test()
+    leave_group()
 
 
 if __name__ == "__main__":

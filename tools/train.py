@@ -49,7 +49,7 @@ def main() -> None:
     # Late: these imports take seconds, and a mistake in the config should show before.
     from mmengine.runner import Runner
 
-    from mmreid_text.engine.distributed import first_failure_speaks, prepare_distributed
+    from mmreid_text.engine.distributed import first_failure_speaks, leave_group, prepare_distributed
 
     cfg.launcher = args.launcher
     if args.amp:
@@ -57,6 +57,7 @@ def main() -> None:
     prepare_distributed(cfg, args.launcher)
     with first_failure_speaks():
         Runner.from_cfg(cfg).train()
+        leave_group()
 
 
 if __name__ == "__main__":

@@ -68,18 +68,29 @@ def report(planned: list[PlannedRow], folder: Path) -> None:
     notes: list[str] = []
     evaluations: list[dict[str, Any]] = []
     scores: dict[tuple[int, str], dict[int, QueryScores]] = {}
+    missing: dict[tuple[int, int], list[str]] = {}
+    stale: dict[tuple[int, int], list[str]] = {}
     places = [(i, seed, target) for i, own in enumerate(planned) for seed in own.dumps for target in own.targets]
     for i, seed, target in tqdm(places, "evaluating", unit="dump", delay=2):
         own = planned[i]
         path = own.dumps[seed] / f"{target}.npz"
-        where = f"{own.row.name}, {own.row.source}, seed {seed}"
         if not path.exists():
-            notes.append(f"missing: {where} on {target} ({path})")
+            missing.setdefault((i, seed), []).append(target)
             continue
         one = scores.setdefault((i, target), {})[seed] = score_queries(path)
         evaluations.append(_origin(own, seed, target, path, one))
         if seed in own.runs and own.runs[seed].metrics() is None:
-            notes.append(f"{where} on {target}: the dump is of an earlier config, or its run is not finished")
+            stale.setdefault((i, seed), []).append(target)
+    remark = "dumps of an earlier config, or of a run that is not finished or whose start weights are not at hand"
+    for kind, which in (("missing", missing), (remark, stale)):
+        for (i, seed), targets in which.items():
+            row, folder_of_dumps = planned[i].row, planned[i].dumps[seed]
+            notes.append(f"{kind}: {row.name}, {row.source}, seed {seed} on {', '.join(targets)} ({folder_of_dumps})")
+    if not scores:
+        raise FileNotFoundError(
+            "there is no evaluation to make a matrix of: none of the feature dumps is there, such as "
+            f"{planned[0].dumps[0]}. Run the matrix without --offline, or name its folder with --work-dir."
+        )
     rows = []
     for i, own in enumerate(planned):
         stated = {one.notes.protocol for (j, _), seeds in scores.items() if j == i for one in seeds.values()}
@@ -95,10 +106,11 @@ def report(planned: list[PlannedRow], folder: Path) -> None:
 
 
 def _origin(own: PlannedRow, seed: int, target: str, path: Path, one: QueryScores) -> dict[str, Any]:
-    """What an evaluation was made of, for the record."""
+    """What an evaluation was made of, for the record; ``run`` is '' for a dump that the planned run did not make."""
+    run = own.runs.get(seed)
     known = {"method": own.row.name, "source": own.row.source, "seed": seed, "target": target, "dump": str(path)}
     known |= {"data": one.notes.data, "weights": one.notes.weights, "checkpoint": one.notes.checkpoint}
-    return known | {"protocol": one.notes.protocol, "run": own.runs[seed].stamp if seed in own.runs else ""}
+    return known | {"protocol": one.notes.protocol, "run": run.stamp if run is not None and run.metrics() else ""}
 
 
 if __name__ == "__main__":

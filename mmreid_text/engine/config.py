@@ -215,8 +215,8 @@ def check_weights(cfg: Config) -> None:
     path = Path(checkpoint).expanduser()
     if (path.suffix in WEIGHT_SUFFIXES or checkpoint[0] in "./~") and not path.exists():
         raise FileNotFoundError(
-            f"model.init_cfg: the CLIP weights {path} do not exist. docs/data.md says how to get them; "
-            "--cfg-options model.init_cfg.checkpoint=... names another file."
+            f"model.init_cfg: the weights {path} do not exist. Train the config whose run writes them, if it is one of "
+            "ours; docs/data.md says how to get CLIP's. --cfg-options model.init_cfg.checkpoint=... names another file."
         )
 
 

@@ -113,6 +113,17 @@ def first_failure_speaks() -> Iterator[None]:
         os._exit(1)  # an ordinary exit may wait for the lost rank
 
 
+def leave_group() -> None:
+    """End a run in which all went well: wait for the other ranks, then leave the process group.
+
+    A rank that ends while another one still works, such as rank 0 on its last checkpoint, may abort as gloo is torn
+    down, and the launcher would end the other one as well.
+    """
+    if world_size() > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _lost_a_rank(error: Exception) -> bool:
     words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL")
     return isinstance(error, dist.DistError) or (

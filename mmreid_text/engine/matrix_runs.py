@@ -44,10 +44,11 @@ def plan_matrix(path: str, seeds: int, work_dir: Path, amp: bool = False) -> lis
     * ``config``: path of the config, relative to the matrix file. Its test sets are the row's targets;
     * ``start``: a run whose best epoch this one starts from, ``dict(config=...)``, perhaps with a ``start`` of its own.
       Rows that name the same share it, seed by seed;
-    * ``checkpoint``: test this file and train nothing; '' tests the config's pretrained weights;
-    * ``features``: folder of feature dumps made elsewhere, in place of ``config``.
+    * ``checkpoint``: test this file, named from the current folder, and train nothing; '' tests the config's pretrained
+      weights;
+    * ``features``: folder of feature dumps made elsewhere, named from the current folder, in place of ``config``.
 
-    ``{seed}`` in the last two stands for the seed; without it the row has one model only.
+    ``{seed}`` in the last two stands for the seed; without it the row has one model, whatever the seed.
 
     Args:
         path: The matrix file.
@@ -159,18 +160,19 @@ class _Planner:
 
     def row(self, row: Mapping[str, Any], seeds: int) -> PlannedRow:
         path = row.get("features", row.get("checkpoint"))
-        numbers = range(seeds) if path is None or SEED in path else range(1)
+        one_model = path is not None and SEED not in path
+        numbers = range(1 if one_model else seeds)
         if "features" in row:
             dumps = {seed: Path(row["features"].replace(SEED, str(seed))) for seed in numbers}
             targets = sorted({file.stem for folder in dumps.values() for file in folder.glob("*.npz")})
             if not targets:
                 raise FileNotFoundError(f"row {row['name']!r}: there is no feature dump (.npz) in {row['features']}")
-            return PlannedRow(Row(row["name"], row["source"]), dumps, {}, targets)
+            return PlannedRow(Row(row["name"], row["source"], one_model=one_model), dumps, {}, targets)
         runs = {seed: self.run(row, seed) for seed in numbers}
         cfg = runs[0].cfg
         if row.get("checkpoint") != "":
             self._check_source(row, cfg)
-        own = Row(row["name"], row["source"], cfg.get("protocol", "val"))
+        own = Row(row["name"], row["source"], cfg.get("protocol", "val"), one_model)
         return PlannedRow(own, {s: run.work_dir / FEATURES for s, run in runs.items()}, runs, tested_sets(cfg))
 
     def run(self, node: Mapping[str, Any], seed: int) -> Run:

@@ -23,6 +23,7 @@ from mmreid_text.engine.training_run import best_checkpoint, finished_metrics, r
 
 OUTPUT = "output.log"
 _TAIL = 15  # lines of a failed run's output
+_SILENCE = 600.0  # seconds without a line, after which the runs at work are named
 _PR_SET_PDEATHSIG = 1
 
 
@@ -118,6 +119,7 @@ def execute(runs: Sequence[Run], jobs: int, nproc: int = 1) -> None:
                     done.add(run)
                     progress.finish(run)
             if running:
+                progress.wait([run for run, _ in running.values()])
                 time.sleep(0.05)
     finally:
         for _, process in running.values():
@@ -135,13 +137,19 @@ def default_jobs(nproc: int) -> int:
 
 class _Progress:
     def __init__(self, total: int) -> None:
-        self.total, self.skipped, self.finished, self.began = total, 0, 0, time.monotonic()
+        self.total, self.skipped, self.finished = total, 0, 0
+        self.began = self.spoke = time.monotonic()
 
     def begin(self, run: Run) -> None:
-        print(f"{run.name} begins; its output: {run.work_dir / OUTPUT}", flush=True)
+        self._print(f"{run.name} begins; its output: {run.work_dir / OUTPUT}")
 
     def fail(self, run: Run, running: int) -> None:
-        print(f"{run.name} FAILED; waiting for {running} runs that have begun", flush=True)
+        self._print(f"{run.name} FAILED; waiting for {running} runs that have begun")
+
+    def wait(self, running: Sequence[Run]) -> None:
+        """Say how far the runs at work are, if nothing was said for long."""
+        if time.monotonic() - self.spoke >= _SILENCE:
+            self._print("at work: " + ", ".join(f"{run.name} ({_stage(run)})" for run in running))
 
     def skip(self, run: Run) -> None:
         self.skipped += 1
@@ -155,7 +163,20 @@ class _Progress:
 
     def _say(self, run: Run, remark: str) -> None:
         r1 = (run.metrics() or {}).get("mean/R1", float("nan"))
-        print(f"[{self.skipped + self.finished}/{self.total}] {run.name}: mean R1 {r1:.2f} ({remark})", flush=True)
+        self._print(f"[{self.skipped + self.finished}/{self.total}] {run.name}: mean R1 {r1:.2f} ({remark})")
+
+    def _print(self, line: str) -> None:
+        print(line, flush=True)
+        self.spoke = time.monotonic()
+
+
+def _stage(run: Run) -> str:
+    """How far a run at work is, by the last checkpoint in its folder."""
+    if run.checkpoint is not None:
+        return "testing"
+    last = run.work_dir / "last_checkpoint"
+    saved = Path(last.read_text(encoding="utf-8")).stem.replace("_", " ") if last.exists() else "epoch 0"
+    return f"{saved} of {run.cfg.train_cfg.get('max_epochs', '?')}"
 
 
 def _start(run: Run, slot: int, jobs: int, nproc: int) -> subprocess.Popen:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import barrier, get_world_size, init_dist, is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmreid_text.atomic_write import write_text
 from mmreid_text.engine.config import keep_test_sets, result_names, set_num_ids
-from mmreid_text.engine.distributed import first_failure_speaks, prepare_distributed
+from mmreid_text.engine.distributed import first_failure_speaks, leave_group, prepare_distributed
 from mmreid_text.evaluation.results import MEAN
 
 STATE = "run.json"
@@ -106,6 +106,7 @@ def begin_run(work_dir: Path, stamp: str) -> dict[str, Any]:
                 for stale in work_dir.glob(pattern):
                     stale.unlink()
         _write_state(work_dir, state)
+    barrier()  # no rank looks for checkpoints while another one removes them
     return state
 
 
@@ -171,6 +172,7 @@ def _train(cfg: Config, work_dir: Path, hooks: Sequence[Hook]) -> None:
     for hook in hooks:
         runner.register_hook(hook)
     runner.train()
+    barrier()  # rank 0 may still be writing the best epoch, and all ranks must test the same
 
 
 def _last_checkpoint(work_dir: Path) -> Path | None:
@@ -239,8 +241,11 @@ def main() -> None:
     cfg = Config(Config.fromfile(args.config).to_dict())
     cfg.launcher = args.launcher
     prepare_distributed(cfg, args.launcher)
+    if args.launcher != "none" and not is_distributed():  # before a Runner does, as ranks agree on what is done already
+        init_dist(args.launcher, **cfg.get("env_cfg", {}).get("dist_cfg", {}))
     with first_failure_speaks():
         train_and_test(cfg, args.work_dir, (), args.checkpoint, args.features, args.stamp)
+        leave_group()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ A dump is an ``.npz`` file, whoever made it::
              image=...,       # float32 (G, D), gallery features
              text=...,        # float32 (Q, D), query features
              image_pid=...,   # int64 (G,)
-             text_pid=...,    # int64 (Q,), identities as of the gallery
+             text_pid=...,    # int64 (Q,), identities as of the gallery, ascending as in the annotation file
              about=json.dumps(dict(protocol='val')))   # optional, see DumpNotes
+
+Captions and images may stand in any order, and identities may be those of the annotation or numbered from 0 in their
+order: an evaluation sorts captions by identity and numbers identities anew.
 
 Ours hold float32, so that figures equal those of the test run. float16 would halve the room: on 6,000 simulated
 captions of 1,000 identities mAP moved by 0.005 points and R1 not at all, on 120 procedural ones mAP by up to 0.07.
@@ -52,12 +55,14 @@ class QueryScores:
 
     Attributes:
         percent: float64 (Q, 5), by :data:`METRICS`; its mean over queries is the metric.
-        pid: int64 (Q,), the queries' identities.
+        pid: int64 (Q,), the queries' identities, numbered from 0 in their order; ascending.
+        gallery: int64 (P,), how many images each identity has, those without a query included.
         notes: Where the features come from.
     """
 
     percent: np.ndarray
     pid: np.ndarray
+    gallery: np.ndarray
     notes: DumpNotes
 
 
@@ -115,4 +120,7 @@ def score_queries(path: Path) -> QueryScores:
         raise ValueError(f"{path}: {error}") from error
     hits = [scores["first_rank"] <= k for k in (1, 5, 10)]
     percent = 100.0 * np.stack([*hits, scores["ap"], scores["inp"]], axis=1)
-    return QueryScores(percent, arrays["text_pid"], notes)
+    order = np.argsort(arrays["text_pid"], kind="stable")
+    _, pid = np.unique(arrays["text_pid"][order], return_inverse=True)
+    _, gallery = np.unique(arrays["image_pid"], return_counts=True)
+    return QueryScores(percent[order], pid, gallery, notes)

@@ -5,7 +5,7 @@ All figures are text-to-image, in percent, and come from scores per caption. Wha
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -22,11 +22,19 @@ Place = tuple[int, str]
 
 @dataclass(frozen=True)
 class Row:
-    """A method trained on a source. ``protocol`` is that by which checkpoints were chosen, '' where not known."""
+    """A method trained on a source.
+
+    Attributes:
+        name: The method.
+        source: Training data set, as published or by its name in results; several are joined by ``+``.
+        protocol: That by which checkpoints were chosen, '' where not known.
+        one_model: Whether there is one model, whatever the seed; it is then compared with every seed of other rows.
+    """
 
     name: str
     source: str
     protocol: str = ""
+    one_model: bool = False
 
     @property
     def label(self) -> str:
@@ -114,17 +122,19 @@ def build_matrix(rows: Sequence[Row], scores: Mapping[Place, Mapping[int, QueryS
 
     Args:
         rows: Rows, no two of one name and source.
-        scores: By row number and target, the scores of each seed. Cells may be missing.
+        scores: By row number and target, the scores of each seed, of one only where the row has one model. Cells may be
+            missing.
 
     Raises:
-        ValueError: Two evaluations of a target did not rank the same captions, or there is none at all.
+        ValueError: Two evaluations of a target were not of the same captions and images, or there is none at all.
     """
     if not scores:
         raise ValueError("there is no evaluation to make a matrix of")
     by_row = [[target for j, target in scores if j == i] for i in range(len(rows))]
     by_row.sort(key=len, reverse=True)  # the columns' order is that of a row with the most of them
     targets = list(dict.fromkeys(target for own in by_row for target in own))
-    figures = _Figures({target: _same_queries(rows, scores, target) for target in targets})
+    single = {i for i, row in enumerate(rows) if row.one_model}
+    figures = _Figures({target: _same_queries(rows, scores, target) for target in targets}, single)
     places = [(i, target) for i in range(len(rows)) for target in targets if (i, target) in scores]
     return TransferMatrix(
         rows=list(rows),
@@ -139,25 +149,33 @@ def build_matrix(rows: Sequence[Row], scores: Mapping[Place, Mapping[int, QueryS
 def _same_queries(
     rows: Sequence[Row], scores: Mapping[Place, Mapping[int, QueryScores]], target: str
 ) -> dict[tuple[int, int], QueryScores]:
-    """Scores of a target by (row, seed), of the same captions all."""
+    """Scores of a target by (row, seed), of the same captions and images all."""
     units = {(i, seed): one for (i, t), seeds in scores.items() if t == target for seed, one in seeds.items()}
-    (first, reference), *others = units.items()
-    for unit, one in others:
+    first = next((unit for unit, one in units.items() if one.notes.data), next(iter(units)))
+    reference = units[first]
+    for unit, one in units.items():
         known = {one.notes.data, reference.notes.data} - {""}
-        if len(known) > 1 or not np.array_equal(one.pid, reference.pid):
+        same = np.array_equal(one.pid, reference.pid) and np.array_equal(one.gallery, reference.gallery)
+        if len(known) > 1 or not same:
             (i, seed), (j, other) = unit, first
             raise ValueError(
-                f"target {target}: {rows[i].name} on {rows[i].source}, seed {seed}, was tested on other captions "
-                f"({len(one.pid)}) than {rows[j].name} on {rows[j].source}, seed {other} ({len(reference.pid)}): "
+                f"target {target}: {rows[i].name} on {rows[i].source}, seed {seed}, was tested on other captions or "
+                f"images ({_size(one)}) than {rows[j].name} on {rows[j].source}, seed {other} ({_size(reference)}): "
                 "figures of one column must be of the same test set. Remove the older dump, or test again."
             )
     return units
 
 
+def _size(one: QueryScores) -> str:
+    return f"{len(one.pid)} captions, {one.gallery.sum()} images, {len(one.gallery)} identities"
+
+
 class _Figures:
     """Figures of cells, and of differences, from one resampling per target."""
 
-    def __init__(self, scores: Mapping[str, Mapping[tuple[int, int], QueryScores]]) -> None:
+    def __init__(self, scores: Mapping[str, Mapping[tuple[int, int], QueryScores]], single: Collection[int]) -> None:
+        """``single`` are the rows that have one model, whatever the seed."""
+        self._single = single
         self._seeds: dict[Place, set[int]] = {}
         self._unit: dict[tuple[int, str, int], int] = {}
         self._found: dict[str, Resampled] = {}
@@ -169,7 +187,8 @@ class _Figures:
             self._found[target] = resample(values, next(iter(units.values())).pid, target)
 
     def common_seeds(self, places: Sequence[Place]) -> list[int]:
-        return sorted(set.intersection(*(self._seeds[place] for place in places)))
+        trained = [place for place in places if place[0] not in self._single]
+        return sorted(set.intersection(*(self._seeds[place] for place in trained or places)))
 
     def of(self, places: Sequence[Place], less: Sequence[Place] = ()) -> Figure:
         """Figure of the mean over cells, or of the difference to the mean over as many cells ``less``."""
@@ -178,8 +197,8 @@ class _Figures:
         def mean(attribute: str, over: Sequence[int]) -> np.ndarray:
             parts = [(place, 1) for place in places] + [(place, -1) for place in less]
             total = sum(
-                sign * getattr(self._found[target], attribute)[self._unit[row, target, seed]]
-                for (row, target), sign in parts
+                sign * getattr(self._found[place[1]], attribute)[self._unit_of(place, seed)]
+                for place, sign in parts
                 for seed in over
             )
             return np.asarray(total / (len(places) * len(over)))
@@ -196,6 +215,10 @@ class _Figures:
             per_seed=per_seed,
             p=sign_flip_p(average, mean("flipped", seeds)) if less else None,
         )
+
+    def _unit_of(self, place: Place, seed: int) -> int:
+        own = self._seeds[place]
+        return self._unit[place[0], place[1], next(iter(own)) if place[0] in self._single else seed]
 
 
 def _summaries(rows: Sequence[Row], places: Sequence[Place], figures: _Figures) -> list[Summary]:

@@ -20,13 +20,18 @@ _EXPLANATION = f"""\
 Text to image, percent. `a ± b [c, d]`: mean and standard deviation over training seeds, and the 95% interval of the
 mean over {RESAMPLES:,} draws of the test identities with all their captions. The interval is about other people of the
 same kind, given these trained models; the standard deviation is about other training seeds. **Bold** cells are in
-domain. Differences are paired by caption over the seeds that both have; p is two-sided, from {FLIPS:,} random flips of
-the sign of each identity's difference, given these trained models, and not corrected for the number of comparisons.
+domain. Differences are B less A, paired by caption over the seeds that both have; p is two-sided, from {FLIPS:,} random
+flips of the sign of each identity's difference, given these trained models, and not corrected for the number of
+comparisons.
 """
+_ONE_MODEL = "A row with one model, whatever the seed, is compared with every seed of the other row.\n"
 _TEST_SELECTED = (
     "Rows marked `test-selected` chose their checkpoint on the test split: their figures are too high, and do not\n"
     "compare with those of other rows.\n"
 )
+
+
+_UNKNOWN = "How the checkpoints of these rows were chosen, if they were, is not known: {}.\n"
 
 
 def write_report(matrix: TransferMatrix, folder: Path, notes: Sequence[str], runs: Sequence[Mapping[str, Any]]) -> str:
@@ -54,19 +59,25 @@ def as_markdown(matrix: TransferMatrix, notes: Sequence[str]) -> str:
     parts = ["# Transfer matrix\n", _EXPLANATION]
     if any(row.protocol == "test-selected" for row in matrix.rows):
         parts.append(_TEST_SELECTED)
+    unknown = dict.fromkeys(f"{row.name} ({row.source})" for row in matrix.rows if not row.protocol)
+    if unknown:
+        parts.append(_UNKNOWN.format(", ".join(unknown)))
+    if any(row.one_model for row in matrix.rows):
+        parts.append(_ONE_MODEL)
     figures = {(cell.row, cell.target): cell.figure for cell in matrix.cells}
     for name in SHOWN:
-        lines = [["method", "source", *matrix.targets]]
+        lines = [["method", "source", "seeds", *matrix.targets]]
         for row in matrix.rows:
-            lines.append([row.label, row.source])
-            lines[-1] += [_cell(figures.get((row, target)), name, row.in_domain(target)) for target in matrix.targets]
-        parts += [f"## {name}\n", _table(lines)]
+            own = [figures.get((row, target)) for target in matrix.targets]
+            cells = [_cell(figure, name, row.in_domain(target)) for figure, target in zip(own, matrix.targets)]
+            lines.append([row.label, row.source, _seeds(own), *cells])
+        parts += [f"## {name}\n", _table(lines, left=2)]
     if matrix.summaries:
-        lines = [["method", "setting", "cells", *SHOWN]]
+        lines = [["method", "setting", "cells", "seeds", *SHOWN]]
         for summary in matrix.summaries:
-            lines.append([summary.name, summary.setting, str(summary.cells)])
-            lines[-1] += [_cell(summary.figure, name) for name in SHOWN]
-        parts += ["## Mean over cells\n", _table(lines)]
+            cells = [_cell(summary.figure, name) for name in SHOWN]
+            lines.append([summary.name, summary.setting, str(summary.cells), _seeds([summary.figure]), *cells])
+        parts += ["## Mean over cells\n", _table(lines, left=2)]
     if matrix.methods:
         parts += [
             "## Differences of methods, over the sources and targets that both have\n",
@@ -102,7 +113,7 @@ def as_json(matrix: TransferMatrix, notes: Sequence[str], runs: Sequence[Mapping
     """Everything, by name."""
 
     def row(row: Row) -> dict[str, Any]:
-        return {"method": row.name, "source": row.source, "protocol": row.protocol}
+        return {"method": row.name, "source": row.source, "protocol": row.protocol, "one_model": row.one_model}
 
     def comparison(c: Comparison) -> dict[str, Any]:
         known = {"first": c.first, "second": c.second, "source": c.source, "where": c.where, "cells": c.cells}
@@ -154,18 +165,24 @@ def _cell(figure: Figure | None, name: str, bold: bool = False) -> str:
     return f"{f'**{mean}**' if bold else mean} [{figure.low[m]:.2f}, {figure.high[m]:.2f}]"
 
 
+def _seeds(figures: Sequence[Figure | None]) -> str:
+    """Over how many seeds figures are, such as ``3`` or ``2 to 3``."""
+    counts = sorted({0 if figure is None else len(figure.per_seed) for figure in figures})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
 def _differences(comparisons: Sequence[Comparison]) -> str:
     lines = [
         [
-            "less",
-            "more",
+            "A",
+            "B",
             "source",
             "where",
-            *(f"{n} {kind}" for n in SHOWN for kind in ("more - less", "p", "seeds > 0")),
+            *(f"{n} {kind}" for n in SHOWN for kind in ("B - A", "p", "seeds > 0")),
         ]
     ]
     for c in comparisons:
-        lines.append([c.first, c.second, c.source or "all", c.where])
+        lines.append([c.first, c.second, c.source or f"all, {c.cells} cells", c.where])
         for name in SHOWN:
             f, m = c.figure, METRICS.index(name)
             above = sum(own[m] > 0 for own in f.per_seed.values())
@@ -176,13 +193,12 @@ def _differences(comparisons: Sequence[Comparison]) -> str:
                 f"{f.p[m]:.4f}",
                 f"{above} of {len(f.per_seed)}",
             ]
-    return _table(lines)
+    return _table(lines, left=4)
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    """Aligned Markdown, figures to the right."""
+def _table(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Aligned Markdown: the first ``left`` columns are words, the others figures."""
     widths = [max(map(len, column)) for column in zip(*lines)]
-    left = 4 if len(lines[0]) > 4 and lines[0][3] == "where" else 2
     rule = [":" + "-" * (w - 1) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     rows = [[t.ljust(w) if i < left else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths))] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in [rows[0], rule, *rows[1:]]) + "\n"

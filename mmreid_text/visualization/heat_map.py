@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from mmreid_text.atomic_write import written_beside
 from mmreid_text.evaluation.feature_dumps import METRICS
 from mmreid_text.evaluation.transfer import Row, TransferMatrix
+from mmreid_text.evaluation.transfer_report import SHOWN
 
 COLOURS = "YlGnBu"
 _DARKEST = 0.8  # share of the colours in use, so that text and frames show on all of them
@@ -20,8 +21,8 @@ _DPI = 130
 _CELL = (1.25, 0.52)  # inches
 
 
-def plot_heat_map(matrix: TransferMatrix, path: Path, metrics: tuple[str, ...] = ("R1", "mAP")) -> None:
-    """Draw rows by targets, one panel per measure, as PNG; written whole or not at all.
+def plot_heat_map(matrix: TransferMatrix, path: Path) -> None:
+    """Draw rows by targets, one panel for R1 and one for mAP, as PNG; written whole or not at all.
 
     Cells state mean and standard deviation over seeds; those in domain are framed, those missing are blank. Colours
     of a panel span its own values. Rows stand by source, so that methods with one source are neighbours.
@@ -29,18 +30,17 @@ def plot_heat_map(matrix: TransferMatrix, path: Path, metrics: tuple[str, ...] =
     Args:
         matrix: The figures.
         path: The picture.
-        metrics: Measures to draw, of :data:`~mmreid_text.evaluation.feature_dumps.METRICS`.
     """
     sources = list(dict.fromkeys(row.source for row in matrix.rows))
     rows = sorted(matrix.rows, key=lambda row: sources.index(row.source))
     labels = [f"{row.label}\non {row.source}" for row in rows]
     margin = 0.085 * max(len(line) for label in labels for line in label.split("\n")) + 0.3
-    width = margin + len(metrics) * (len(matrix.targets) * _CELL[0] + 0.9)
+    width = margin + len(SHOWN) * (len(matrix.targets) * _CELL[0] + 0.9)
     height = len(rows) * _CELL[1] + 1.7
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for i, (axes, metric) in enumerate(zip(panels, metrics)):
+    panels = figure.subplots(1, len(SHOWN), squeeze=False)[0]
+    for i, (axes, metric) in enumerate(zip(panels, SHOWN)):
         _draw_panel(axes, matrix, rows, metric)
         axes.set_yticks(np.arange(len(rows)) + 0.5, labels if i == 0 else [""] * len(rows), fontsize=9)
     figure.supxlabel("target: text to image, percent, mean ± sd over seeds; framed: in domain", fontsize=9)

@@ -48,6 +48,28 @@ def test_a_job_that_succeeds_says_nothing(tmp_path):
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "done", "")
 
 
+def test_no_rank_ends_before_the_last_one_is_done(tmp_path):
+    script = """
+        import sys, time
+        from pathlib import Path
+        import torch.distributed as dist
+        from mmreid_text.engine.distributed import leave_group
+        saved = Path(sys.argv[1])
+        dist.init_process_group("gloo")
+        if dist.get_rank() == 0:
+            time.sleep(2)
+            saved.touch()
+        leave_group()
+        assert saved.exists()
+        assert not dist.is_initialized()
+        leave_group()
+    """
+    (tmp_path / "train.py").write_text(textwrap.dedent(script))
+    command = [sys.executable, LAUNCH, "--standalone", "--nproc_per_node=2", tmp_path / "train.py", tmp_path / "saved"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
 class _Exit(BaseException):
     pass
 

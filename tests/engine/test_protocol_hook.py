@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from mmengine.runner import Runner
 from small_procedural import CONFIG, small_procedural
 
 from mmreid_text.engine.config import load_config
-from mmreid_text.engine.hooks.protocol_hook import protocol_of_file, stated_protocol
+from mmreid_text.engine.hooks.protocol_hook import ProtocolHook, protocol_of_file, stated_protocol
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,6 +142,24 @@ def test_files_that_state_nothing(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     for name in ("broken.pth", "list.pth", "absent.pth", "openai/clip-vit-base-patch16"):
         assert protocol_of_file(tmp_path / name) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "protocol", "mark"),
+    [
+        ({"model": {"base_model.ln_final.bias": torch.zeros(2)}, "epoch": 3}, "test-selected", "test-selected"),
+        ({"model": {"base_model.ln_final.bias": torch.zeros(2)}, "epoch": 3}, "val", None),
+        ({"ln_final.bias": torch.zeros(2)}, "test-selected", None),
+    ],
+    ids=["IRRA's", "IRRA's, nothing said", "CLIP's"],
+)
+def test_weights_of_others_are_marked_by_the_config_that_tests_them(content, protocol, mark, tmp_path):
+    torch.save(content, tmp_path / "best.pth")
+    model = dict(init_cfg=dict(type="CLIPPretrained", checkpoint=str(tmp_path / "best.pth")))
+    runner = SimpleNamespace(cfg=Config(dict(model=model, protocol=protocol)), _load_from=None)
+    hook = ProtocolHook()
+    hook.before_run(runner)
+    assert hook.protocol(runner) == mark
 
 
 def test_every_config_gets_the_hook(tmp_path):

@@ -33,8 +33,27 @@ def test_scores_of_a_dump_are_those_of_its_features(features, tmp_path):
     expected = rank(features.text, features.image, features.text_pid, features.image_pid)
     assert dict(zip(METRICS, scores.percent.mean(0))) == pytest.approx(expected, abs=1e-12)
     np.testing.assert_array_equal(scores.pid, features.text_pid)
+    np.testing.assert_array_equal(scores.gallery, [3, 3, 3, 3, 3, 3, 2])
     assert scores.notes == notes
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.npz"]
+
+
+def test_order_and_numbering_of_a_dump_do_not_matter(features, tmp_path):
+    arrays = {name: getattr(features, name) for name in ("image", "text", "image_pid", "text_pid")}
+    np.savez(tmp_path / "ours.npz", **arrays)
+    rng = np.random.default_rng(1)
+    for side in ("image", "text"):
+        order = rng.permutation(len(arrays[side]))
+        arrays[side] = arrays[side][order]
+        arrays[f"{side}_pid"] = 100 + 7 * arrays[f"{side}_pid"][order]
+    np.savez(tmp_path / "theirs.npz", **arrays)
+    ours, theirs = (score_queries(tmp_path / f"{name}.npz") for name in ("ours", "theirs"))
+    np.testing.assert_array_equal(ours.pid, theirs.pid)
+    np.testing.assert_array_equal(ours.gallery, theirs.gallery)
+    for identity in range(7):
+        np.testing.assert_allclose(
+            theirs.percent[theirs.pid == identity].sum(0), ours.percent[ours.pid == identity].sum(0)
+        )
 
 
 def test_dumps_of_others_need_four_arrays(features, tmp_path):

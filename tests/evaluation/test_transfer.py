@@ -16,10 +16,11 @@ ROWS = [
     Row("NAM, then IRRA", "A-SET", "val"),
     Row("IRRA", "B", "test-selected"),
     Row("NAM, then IRRA", "B", "val"),
-    Row("CLIP", "WIT", ""),
+    Row("CLIP", "WIT", "", one_model=True),
 ]
 TARGETS = ("a_set", "b")
-PID = {"a_set": np.repeat(np.arange(30), 4), "b": np.arange(90) % 20}
+PID = {"a_set": np.repeat(np.arange(30), 4), "b": np.sort(np.arange(90) % 20)}
+GALLERY = {"a_set": np.full(30, 2), "b": np.full(20, 3)}
 
 
 def simulate(seeds=2, better=4.0):
@@ -31,8 +32,8 @@ def simulate(seeds=2, better=4.0):
         for t in TARGETS:
             noise = rng.normal(0, 2, (1 if row.name == "CLIP" else seeds, *ease[t].shape))
             scores[i, t] = {
-                seed: QueryScores(ease[t] + one + better * row.name.startswith("NAM"), PID[t], DumpNotes(data=t))
-                for seed, one in enumerate(noise)
+                seed: QueryScores(percent, PID[t], GALLERY[t], DumpNotes(data=t))
+                for seed, percent in enumerate(ease[t] + noise + better * row.name.startswith("NAM"))
             }
     return scores
 
@@ -62,8 +63,13 @@ def test_cells_summaries_and_differences_are_what_they_say():
     assert (inside.figure.low > 2).all()
     assert (inside.figure.high < 6).all()
     assert len(matrix.pairs) == 10 * len(TARGETS)
-    with_clip = [pair for pair in matrix.pairs if pair.second == "CLIP"]
-    assert all(list(pair.figure.per_seed) == [0] for pair in with_clip)
+    (with_clip,) = [c for c in matrix.pairs if (c.first, c.second, c.where) == ("NAM, then IRRA", "CLIP", "a_set")][:1]
+    expected = {
+        seed: scores[4, "a_set"][0].percent.mean(0) - scores[1, "a_set"][seed].percent.mean(0) for seed in (0, 1)
+    }
+    assert list(with_clip.figure.per_seed) == [0, 1]
+    for seed, own_seed in expected.items():
+        np.testing.assert_allclose(with_clip.figure.per_seed[seed], own_seed)
 
 
 def test_equal_methods_are_not_told_apart():
@@ -78,7 +84,7 @@ def test_missing_cells_stay_out():
     matrix = build_matrix(ROWS, scores)
     assert [c.cells for c in matrix.methods] == [2, 1]
     cells = [[cell.strip() for cell in line.split("|")] for line in as_markdown(matrix, []).splitlines()]
-    assert ["NAM, then IRRA", "B", "-"] in [line[1:4] for line in cells]
+    assert ["NAM, then IRRA", "B", "0 to 2", "-"] in [line[1:5] for line in cells]
     with pytest.raises(ValueError, match="no evaluation"):
         build_matrix(ROWS, {})
 
@@ -86,12 +92,17 @@ def test_missing_cells_stay_out():
 def test_other_captions_are_refused():
     scores = simulate()
     right = scores[1, "b"][1]
-    scores[1, "b"][1] = QueryScores(right.percent[1:], right.pid[1:], DumpNotes())
-    message = r"target b: NAM, then IRRA on A-SET, seed 1, .* \(89\) than IRRA on A-SET, seed 0 \(90\)"
+    scores[1, "b"][1] = QueryScores(right.percent[1:], right.pid[1:], right.gallery, DumpNotes())
+    message = r"target b: NAM, then IRRA on A-SET, seed 1, .* \(89 captions, .*\) than IRRA on A-SET, seed 0 \(90 "
     with pytest.raises(ValueError, match=message):
         build_matrix(ROWS, scores)
-    scores[1, "b"][1] = QueryScores(right.percent, right.pid, DumpNotes(data="other"))
-    with pytest.raises(ValueError, match="other captions"):
+    scores[1, "b"][1] = QueryScores(right.percent, right.pid, right.gallery + 1, DumpNotes())
+    with pytest.raises(ValueError, match=r"80 images, 20 identities\) than .* 60 images, 20 identities"):
+        build_matrix(ROWS, scores)
+    scores[1, "b"][1] = QueryScores(right.percent, right.pid, right.gallery, DumpNotes(data="other"))
+    unstated = scores[0, "b"][0]
+    scores[0, "b"][0] = QueryScores(unstated.percent, unstated.pid, unstated.gallery, DumpNotes())
+    with pytest.raises(ValueError, match="other captions"):  # also where the first of the column states nothing
         build_matrix(ROWS, scores)
 
 
@@ -102,6 +113,8 @@ def test_files_agree_and_mark_what_was_selected_on_test(tmp_path):
     assert "IRRA (test-selected) | B" in markdown
     assert "figures are too high" in markdown
     assert "- a note" in markdown
+    assert "chosen, if they were, is not known: CLIP (WIT)." in markdown
+    assert "| IRRA / IRRA (test-selected) | NAM, then IRRA | all, 2 cells |" in " ".join(markdown.split())
     lines = list(csv.DictReader(io.StringIO((tmp_path / "new/matrix.csv").read_text())))
     assert len(lines) == 10 * len(METRICS)
     content = json.loads((tmp_path / "new/matrix.json").read_text())

@@ -11,6 +11,7 @@ from transformers import CLIPModel
 
 from mmreid_text.apis import build_clip, load_peer
 from mmreid_text.engine.config import load_config
+from mmreid_text.models import checkpoints
 from mmreid_text.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,9 @@ def test_irra_goes_to_irra_and_to_transformers(call, tmp_path, capsys):
     assert "left out: queue, classifier.*, relation.*" in capsys.readouterr().out
 
 
-def test_our_run_goes_to_irra_with_its_config(call, tmp_path):
+def test_our_run_goes_to_irra_with_its_config(call, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(checkpoints, "print_log", lambda message, *_: said.append(message))
     (tmp_path / "config.py").write_text(
         """model = dict(
     type='IRRA',
@@ -61,13 +64,17 @@ def test_our_run_goes_to_irra_with_its_config(call, tmp_path):
         type='CLIPVisionEncoder', width=64, depth=1, heads=1, patch_size=8, embed_dim=64, img_size=(24, 16)),
     text_encoder=dict(type='CLIPTextEncoder', width=64, depth=1, heads=1, embed_dim=64),
     losses=[dict(type='ITCLoss', tau=0.07)],
-    num_ids=5,
+    num_ids=None,
     relation=dict(type='CrossModalRelation', depth=1))
 """
     )
-    model = MODELS.build(load_config(str(tmp_path / "config.py")).model).eval()
+    cfg = load_config(str(tmp_path / "config.py")).model
+    model = MODELS.build({**cfg, "num_ids": 5}).eval()
     torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
     call(tmp_path / "epoch_1.pth", "irra", tmp_path / "best.pth", "--config", tmp_path / "config.py")
+    (report,) = said  # speaks of what is exported
+    assert "identity head 2 tensors" in report
+    assert "left out" not in report
     again = load_peer(str(tmp_path / "best.pth"), (24, 16))
     text, image = torch.tensor([[49406, 320, 49405, 49407, 0]]), torch.randn(1, 3, 24, 16)
     with torch.no_grad():

@@ -1,11 +1,15 @@
 """The study over arms and seeds, as users run it."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from small_procedural import small_procedural
+
+from mmreid_text.file_lock import alone
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,4 +40,24 @@ def test_study_names_the_run_that_failed(tmp_path):
     command = [sys.executable, str(ROOT / "tools/study.py"), "--config", "small.py", "--seeds", "1", "--jobs", "1"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode != 0
-    assert "base none seed 0 ended with exit code 1" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("  ")  # the log's end, with no traceback of the tool behind it
+    assert "error: base none seed 0 ended with exit code 1" in result.stderr
+
+
+def test_study_refuses_a_second_one_in_its_folder_and_no_processes(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("study", ROOT / "tools/study.py")
+    study = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "study", study)  # dataclasses look for their module there
+    spec.loader.exec_module(study)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["study.py", "--work-dir", "out", "--config", "missing.py"])
+    with (
+        alone(tmp_path / "out/in_use.lock"),
+        pytest.raises(SystemExit, match=r"error: another tools/study\.py works"),
+    ):
+        study.main()
+    with pytest.raises(SystemExit, match=r"error: config missing\.py does not exist"):
+        study.main()
+    monkeypatch.setattr(sys, "argv", ["study.py", "--jobs", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        study.main()

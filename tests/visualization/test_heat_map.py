@@ -14,13 +14,13 @@ def count(path, colour):
 
 
 def test_cells_in_domain_are_framed_and_missing_ones_blank(tmp_path):
-    rng = np.random.default_rng(0)
+    rng, pid = np.random.default_rng(0), np.arange(40) // 2
     rows = [Row(name, source, "val") for source in ("a", "b") for name in ("IRRA", "NAM, then IRRA")]
 
     def draw(name, rows, missing=()):
         places = [(i, t) for i in range(len(rows)) for t in ("a", "b") if (i, t) not in missing]
         one = {
-            p: {s: QueryScores(rng.uniform(0, 100, (40, 5)), np.arange(40) // 2, DumpNotes()) for s in (0, 1)}
+            p: {s: QueryScores(rng.uniform(0, 100, (40, 5)), pid, np.ones(20), DumpNotes()) for s in (0, 1)}
             for p in places
         }
         plot_heat_map(build_matrix(rows, one), tmp_path / "new" / name)
@@ -36,6 +36,6 @@ def test_cells_in_domain_are_framed_and_missing_ones_blank(tmp_path):
 
 
 def test_one_cell_is_drawn(tmp_path):
-    scores = {(0, "a"): {0: QueryScores(np.full((4, 5), 50.0), np.arange(4), DumpNotes())}}
+    scores = {(0, "a"): {0: QueryScores(np.full((4, 5), 50.0), np.arange(4), np.ones(4), DumpNotes())}}
     plot_heat_map(build_matrix([Row("IRRA", "a", "test-selected")], scores), tmp_path / "one.png")
     assert count(tmp_path / "one.png", FRAME) > 200

@@ -53,6 +53,8 @@ class MaskingHook(Hook):
 class UniformMaskingHook(MaskingHook):
     """Masks every real token with the same probability: the EM baseline of Tan et al., CVPR 2024, Table 2 and Fig. 4.
 
+    With ``force_one`` it is IRRA's masking (Jiang and Ye, CVPR 2023, section 3.2).
+
     Args:
         p: Probability of each token between SOT and EOT, in [0, 1].
         force_one: Mask position 1 of a caption in which no token was drawn.

@@ -36,7 +36,7 @@ class PretrainedWeightsHook(Hook):
         if _unwrapped(runner).state_dict().keys().isdisjoint(key.removeprefix("module.") for key in state):
             raise ValueError(
                 f"{runner._load_from or 'the checkpoint'} is not a checkpoint of this project's model: none of the "
-                f"model's tensors is in it (its first is {next(iter(state), None)!r}). For CLIP weights use "
+                f"model's tensors is in it (its first is {next(iter(state), None)!r}). For weights of CLIP or IRRA use "
                 "--cfg-options model.init_cfg.checkpoint=..."
             )
 

@@ -26,8 +26,8 @@ class ProtocolHook(Hook):
     whatever the config says that it is tested with: checkpoints state it. A run that starts from weights that were
     chosen on the test split stays ``test-selected``, and says so when it starts.
 
-    Weights of others state nothing. They are marked where the config's protocol is not the default one, and nothing is
-    said of them otherwise.
+    Weights that others chose, such as IRRA's, state nothing. They are marked where the config's protocol is not the
+    default one, and nothing is said of them otherwise. CLIP's, which nobody chose on the test set, are never marked.
 
     :func:`~mmreid_text.engine.config.load_config` adds this hook to every config.
 
@@ -39,6 +39,7 @@ class ProtocolHook(Hook):
     def __init__(self) -> None:
         self._trains = False
         self._start: str | None = None
+        self._others = False
 
     def before_run(self, runner: Runner) -> None:
         """Look at the weights that the model starts from; a checkpoint that is loaded later counts in their place."""
@@ -46,7 +47,9 @@ class ProtocolHook(Hook):
         init_cfg = (model.get("init_cfg") if isinstance(model, Mapping) else None) or {}
         checkpoint = init_cfg.get("checkpoint")
         if checkpoint and not self._trains:
-            self._start = protocol_of_file(Path(checkpoint).expanduser())
+            content = _content(Path(checkpoint).expanduser())
+            self._start = stated_protocol(content.get("meta"))
+            self._others = isinstance(content.get("model"), Mapping)  # so IRRA saves its runs; CLIP's files are plain
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note what the checkpoint states."""
@@ -80,7 +83,8 @@ class ProtocolHook(Hook):
         own = runner.cfg.get("protocol", "val")
         if self._trains:
             return TEST_SELECTED if self._start == TEST_SELECTED else own
-        return self._start or (own if own != "val" and runner._load_from is not None else None)
+        chosen = runner._load_from is not None or self._others
+        return self._start or (own if own != "val" and chosen else None)
 
     def _mark(self, runner: Runner, metrics: list[Any]) -> None:
         for metric in metrics:
@@ -104,10 +108,15 @@ def stated_protocol(meta: Mapping[str, Any] | None) -> str | None:
 
 def protocol_of_file(path: Path) -> str | None:
     """Protocol that a weight file states; None where it is no checkpoint of this project. Tensors are not read."""
+    return stated_protocol(_content(path).get("meta"))
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    """What a weight file holds; nothing where it is no file or cannot be read."""
     if path.suffix not in (".pth", ".pt") or not path.is_file():
-        return None
+        return {}
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # its reader will say what is wrong with it
-        return None
-    return stated_protocol(content.get("meta")) if isinstance(content, Mapping) else None
+        return {}
+    return content if isinstance(content, Mapping) else {}

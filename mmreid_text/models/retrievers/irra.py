@@ -216,7 +216,7 @@ class IRRA(DualEncoder):
         elif weight is not None and len(weight) != self.num_ids:
             raise ValueError(
                 f"The checkpoint's classifier is one of {len(weight)} identities, the model's of num_ids="
-                f"{self.num_ids}: they were trained on other data. To start from its encoders alone, set "
-                "model.init_cfg=dict(type='CLIPPretrained', checkpoint=...)."
+                f"{self.num_ids}: it was trained on other data. To start from its other weights, name it in "
+                "model.init_cfg=dict(type='CLIPPretrained', checkpoint=...) in place of load_from."
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
