@@ -24,7 +24,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["mmreid_text", "mmreid_text.*"]),
     include_package_data=True,
-    package_data={"mmreid_text": ["py.typed", "weights/*.pt"]},
+    package_data={"mmreid_text": ["py.typed", "weights/*.pt", "captioning/*.txt"]},
     install_requires=requirements("runtime"),
-    extras_require={"tests": requirements("tests")},
+    extras_require={name: requirements(name) for name in ("captioning", "tests")},
 )

@@ -1,7 +1,8 @@
 """Registries of mmreid_text: children of mmengine's under the scope ``mmreid_text``.
 
-Our parts register in the first eight; configs name them by ``type``. The others hold nothing of ours: they stand here
-because mmengine warns about every root registry that the default scope lacks, then falls back to its own.
+Our parts register in the first eight; configs name them by ``type``. The next hold nothing of ours: they stand here
+because mmengine warns about every root registry that the default scope lacks, then falls back to its own. The last two
+are for captioning jobs, which no runner of mmengine's knows.
 """
 
 from mmengine import registry as root
@@ -34,3 +35,6 @@ RUNNERS = _child(root.RUNNERS)
 VISBACKENDS = _child(root.VISBACKENDS)
 VISUALIZERS = _child(root.VISUALIZERS)
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS)
+
+IMAGE_SOURCES = Registry("image source", scope="mmreid_text", locations=["mmreid_text.captioning.image_sources"])
+CAPTION_BACKENDS = Registry("caption backend", scope="mmreid_text", locations=["mmreid_text.captioning.backends"])

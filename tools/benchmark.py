@@ -21,7 +21,7 @@ from importlib import import_module
 import torch
 from benchmarks.common import Row, machine, measure_memory, show, show_machine
 
-PARTS = ("data", "step", "eval", "table", "text")
+PARTS = ("data", "step", "eval", "table", "text", "caption")
 
 
 def main() -> None:

@@ -27,9 +27,10 @@ class SortedNames:
         names: The names, in any order.
         size: Names of a chunk.
         folder: Where the work files are kept; None keeps the names in memory.
+        run: Names that are sorted at a time, in memory; None takes ``RUN_NAMES``.
     """
 
-    def __init__(self, names: Iterator[str], size: int, folder: Path | None) -> None:
+    def __init__(self, names: Iterator[str], size: int, folder: Path | None, run: int | None = None) -> None:
         self._chunks: list[pa.StringArray] = []
         self._path = None if folder is None else folder / "names.arrow"
         if self._path is None:
@@ -38,7 +39,7 @@ class SortedNames:
             self.count = len(ordered)
             return
         if not self._path.exists():
-            self._write(names, size, self._path)
+            self._write(names, size, self._path, run or RUN_NAMES)
         with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as reader:
             self.count = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
 
@@ -50,16 +51,16 @@ class SortedNames:
             for i in range(reader.num_record_batches):
                 yield reader.get_batch(i).column("name")
 
-    def _write(self, names: Iterator[str], size: int, path: Path) -> None:
+    def _write(self, names: Iterator[str], size: int, path: Path, run: int) -> None:
         runs: list[Path] = []
-        while block := sorted(islice(names, RUN_NAMES)):
+        while block := sorted(islice(names, run)):
             runs.append(path.with_name(f"names-{len(runs):05d}.arrow"))
             write_arrow(runs[-1], _NAME, [pa.record_batch([block], _NAME)])
         merged = heapq.merge(*map(_names_of, runs))
         chunks = iter(lambda: list(islice(merged, size)), [])
         write_arrow(path, _NAME, (pa.record_batch([chunk], _NAME) for chunk in chunks))
-        for run in runs:
-            run.unlink()
+        for leftover in runs:
+            leftover.unlink()
 
 
 class CaptionRuns:
