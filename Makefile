@@ -18,7 +18,7 @@ demo: $(READY)
 	$(RUN) tools/demo.py
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --dist worksteal
 
 lint: $(READY)
 	$(RUN) -m ruff check .
