@@ -63,6 +63,7 @@ _OPENER = re.compile(
 )
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+_OPEN_SLOT = re.compile(r"[][{}]|\((?:clothing|footwear|hair|accessory|belongings)\)", re.IGNORECASE)
 _MARKUP = re.compile(
     r"[<>`*\\]|__|https?://|www\.|&#?\w{2,8};|\|[^|]*\|"
     r"|(?:^|\s)#{1,6}\s|(?:^|[.:;,]\s)[-\u2022\u2013\u2014]\s|(?:^|\s)1[.)]\s.{0,300}\s2[.)]\s"
@@ -70,7 +71,8 @@ _MARKUP = re.compile(
 _ASSISTANT = re.compile(
     r"\bas an? (?:ai|artificial|large|language|multi-?modal|virtual|text-based|vision)\b"
     r"|\b(?:ai|language|vision) (?:language )?(?:model|assistant|chatbot)\b|\bmy (?:training|knowledge|programming)\b"
-    r"|\bi (?:am|was|'m) (?:trained|programmed|designed)\b|\b(?:openai|chatgpt|alibaba cloud|qwen|shikra|llava)\b",
+    r"|\bi (?:am|was|'m) (?:trained|programmed|designed)\b|\b(?:openai|chatgpt|alibaba cloud|qwen|shikra|llava)\b"
+    r"|\b(?:user|assistant):\s",
     re.IGNORECASE,
 )
 _DOING = (
@@ -94,9 +96,18 @@ _INSTRUCTED = re.compile(
 _BOILERPLATE = re.compile(
     r"\b(?:screenshots?|screen shots?|watermark(?:s|ed)?|screen recording|shutterstock|getty images)\b"
     r"|\b(?:you|the user)(?:'ve| have| has)? (?:provided|uploaded|shared|sent|attached)\b"
-    r"|\b(?:no|not any) (?:\w+ )?(?:person|people|pedestrian|human|individual)s? (?:\w+ ){0,2}"
+    r"|\b(?:no|not any) (?!other\b)(?:\w+ )?(?:person|people|pedestrian|human|individual)s? (?:\w+ ){0,2}"
     r"(?:visible|seen|present|shown|in (?:the|this) (?:image|picture|photo))\b"
-    r"|\b(?:let me know|feel free to|hope (?:this|that) helps|please note that|please provide|further assistance)\b"
+    r"|\bno (?:image|picture|photo) (?:is|was|has been|attached|provided|uploaded)\b"
+    r"|\b(?:image|picture|photo) does(?: not|n't) (?:contain|show|include|depict)"
+    r" (?:(?:an?|any) (?:\w+ )?)?(?:person|people|pedestrian|human|individual|anyone|anybody)s?\b"
+    r"|\b(?:image|picture|photo) is (?:completely |entirely |all )(?:black|white|dark|blank|blurry|blurred)\b"
+    r"|\b(?:image|picture|photo|resolution|quality) (?:\w+ )?is too (?:[\w-]+ ){1,4}to (?:\w+ )?"
+    r"(?:describe|provide|give|make out any)\b"
+    r"|\bit(?: is|'s) (?:too |very )?(?:difficult|hard) to (?:\w+ )?(?:describe|provide|give)\b"
+    r"|^unfortunately\b|(?<![a-z] )\bnote:|\bn/a\b"
+    r"|\b(?:let me know|feel free to|hope (?:this|that) helps|please note that|further assistance)\b"
+    r"|\bplease (?:provide|upload|attach)\b"
     r"|\bhere(?:'s| is) (?:a|the|my) (?:\w+ )?(?:description|caption)\b|^(?:sure|certainly|of course|absolutely)[!,.]"
     r"|\bi (?:will|'ll) (?:now )?describe\b",
     re.IGNORECASE,
@@ -214,13 +225,13 @@ RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
         Rule("empty", "no words", lambda text, context: not _WORD.search(text)),
-        Rule("brackets", "square or curly brackets: slots of the template left open", _matches(re.compile(r"[][{}]"))),
+        Rule("brackets", "slots of the template left open: brackets, (clothing)", _matches(_OPEN_SLOT)),
         Rule("markup", "HTML, Markdown, lists, code, links, control tokens", _matches(_MARKUP)),
         Rule("assistant", "the model speaks of itself", _matches(_ASSISTANT)),
         Rule("refusal", "the model refuses or apologises", _matches(_REFUSAL)),
         Rule("instruction", "repeats the instruction", _repeats_instruction),
         Rule("question", "asks something", _matches(re.compile(r"[?\uff1f]"))),
-        Rule("boilerplate", "screenshots, watermarks, nobody in the picture, talk to the user", _matches(_BOILERPLATE)),
+        Rule("boilerplate", "screenshots, watermarks, nothing to be seen, talk to the user", _matches(_BOILERPLATE)),
         Rule("language", "not English", _not_english),
         Rule("short", "fewer words than min_words", lambda text, context: len(_words(text)) < context.min_words),
         Rule("long", "more words than max_words", lambda text, context: len(_words(text)) > context.max_words),

@@ -23,6 +23,7 @@ from mmreid_text.registry import CAPTION_BACKENDS, IMAGE_SOURCES
 _JOB_KEYS = ("name", "images", "sources", "seed", "shard_size", "re_asks", "cleaning", "stale_after")
 _SOURCE_KEYS = ("name", "backend", "instruction", "templates")
 _CLEANING = {"min_words": 3, "max_words": 120, "max_repeats": 100}
+_WHOLE = ("seed", "shard_size", "re_asks", *_CLEANING)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MOST_SOURCES = 100
 
@@ -103,6 +104,10 @@ class CaptionJob:
         _check_keys("", cfg, _JOB_KEYS, ("images", "sources"))
         cleaning = dict(cfg.pop("cleaning", {}))
         _check_keys("cleaning", cleaning, _CLEANING)
+        for key, value in [*cfg.items(), *cleaning.items()]:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if key in _WHOLE and not whole and (key, value) != ("max_repeats", None):
+                raise ValueError(f"{key}={value!r} must be a whole number.")
         if not isinstance(cfg["sources"], (list, tuple)) or not 1 <= len(cfg["sources"]) <= _MOST_SOURCES:
             raise ValueError(f"sources must be a list of 1 to {_MOST_SOURCES} dicts.")
         seed = cfg.get("seed", 0)
@@ -119,6 +124,8 @@ class CaptionJob:
         twice = [name for name in (s.name for s in self.sources) if [s.name for s in self.sources].count(name) > 1]
         if twice:
             raise ValueError(f"Two sources are called {twice[0]!r}; give each a name of its own.")
+        if self.max_repeats is not None and self.max_repeats > 65_534:
+            raise ValueError(f"max_repeats={self.max_repeats} must not pass 65,534; None turns the rule off.")
         for key, least in (("shard_size", 1), ("re_asks", 0), ("stale_after", 10), ("max_repeats", 1)):
             value = getattr(self, key)
             if value is not None and value < least:

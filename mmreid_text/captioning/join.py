@@ -149,8 +149,8 @@ def publish(table: CaptionTable, root: Path) -> list[Path]:
         The files, one per source.
     """
     paths = [root / "captions" / f"{source}.json" for source in table.sources]
-    paths[0].parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(alone(root / "captions" / ".publish.lock"))  # processes of other machines may share it
         files = {
             source: stack.enter_context(stack.enter_context(written_beside(path)).open("w", encoding="utf-8"))
             for source, path in zip(table.sources, paths)

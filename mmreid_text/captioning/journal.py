@@ -68,12 +68,17 @@ class Journal:
 def read_journals(paths: Iterable[Path]) -> dict[tuple[int, int], list[Answer]]:
     """Answers by (image row, source), in the order of their attempts, from all journals of a shard.
 
-    What a process was killed in the middle of writing is passed over. Where two processes have made the same attempt,
-    an accepted answer counts, else the first one.
+    What a process was killed in the middle of writing is passed over, as is a journal that the end of its shard has
+    removed meanwhile. Where two processes have made the same attempt, an accepted answer counts, else the first one;
+    what one of them asked behind an accepted answer of the other is left out.
     """
     found: dict[tuple[int, int], dict[int, Answer]] = defaultdict(dict)
     for path in sorted(paths):
-        for line in path.read_bytes().split(b"\n"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        for line in content.split(b"\n"):
             try:
                 answer = Answer(**json.loads(line))
             except (ValueError, TypeError):
@@ -81,4 +86,8 @@ def read_journals(paths: Iterable[Path]) -> dict[tuple[int, int], list[Answer]]:
             attempts = found[answer.image, answer.source]
             if answer.attempt not in attempts or (answer.accepted and not attempts[answer.attempt].accepted):
                 attempts[answer.attempt] = answer
-    return {slot: [attempts[number] for number in sorted(attempts)] for slot, attempts in found.items()}
+    return {slot: _up_to_accepted([attempts[n] for n in sorted(attempts)]) for slot, attempts in found.items()}
+
+
+def _up_to_accepted(answers: list[Answer]) -> list[Answer]:
+    return answers[: next((i for i, answer in enumerate(answers, 1) if answer.accepted), None)]

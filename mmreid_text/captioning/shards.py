@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,10 @@ class JobFolder:
             first = True
         except FileExistsError:
             first = False
-        except OSError:  # a file system without links; any finished shard is whole, so the last may stay
-            os.replace(part, self.shard_path(shard))
-            first = True
+        except OSError:  # a file system without links
+            first = not self.shard_path(shard).exists()
+            if first:  # two at this line: any finished shard is whole, so the last may stay
+                os.replace(part, self.shard_path(shard))
         part.unlink(missing_ok=True)
         self.clear(shard)
         return first
@@ -175,8 +177,12 @@ class JobFolder:
             path.unlink(missing_ok=True)
 
     def counts_of(self, shard: int) -> Counter[str]:
-        """The counts ``COUNTS`` of a finished shard."""
-        with pa.OSFile(str(self.shard_path(shard))) as file, pa.ipc.open_file(file) as reader:
+        """The counts ``COUNTS`` of a finished shard.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        with self._opened(shard) as reader:
             return Counter(facts_of(reader.schema))
 
     def read(self, shard: int) -> pa.RecordBatch:
@@ -185,10 +191,15 @@ class JobFolder:
         Raises:
             ValueError: The file is damaged.
         """
+        with self._opened(shard) as reader:
+            return reader.get_batch(0)
+
+    @contextmanager
+    def _opened(self, shard: int) -> Iterator[pa.ipc.RecordBatchFileReader]:
         path = self.shard_path(shard)
         try:
             with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-                return reader.get_batch(0)
+                yield reader
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(
                 f"Shard {path} is damaged ({error}); delete it and start again: it is written anew."

@@ -66,8 +66,7 @@ class CaptionWorker:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        readers = ThreadPoolExecutor(_READERS, "read")
-        loop.set_default_executor(readers)
+        loop.set_default_executor(ThreadPoolExecutor(_READERS, "read"))
         self._decided = asyncio.Event()
         async with AsyncExitStack() as stack:
             # Sources may share a back end; each is entered once.
@@ -77,7 +76,9 @@ class CaptionWorker:
                 await stack.enter_async_context(backend)
                 self._queues[key] = asyncio.Queue()
                 tasks += [self._consume(backend) for _ in range(backend.concurrency)]
-            running = [asyncio.create_task(task) for task in [self._feed(), self._beat(), *tasks]]
+            # Signs of life do not wait for a thread behind reads from a slow file system.
+            beats = stack.enter_context(ThreadPoolExecutor(1, "beat"))
+            running = [asyncio.create_task(task) for task in [self._feed(), self._beat(beats), *tasks]]
             try:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:  # the feeder ends when all is done, the others only by an error
@@ -200,8 +201,9 @@ class CaptionWorker:
         self._drop(shard)
 
     def _drop(self, shard: _OpenShard) -> None:
-        if self._open.pop(shard.claim.shard, None) is not None:
-            shard.journal.close()
+        shard.journal.close()
+        if self._open.get(shard.claim.shard) is shard:  # else this process has claimed it once more
+            del self._open[shard.claim.shard]
         self._decided.set()
 
     def _row(self, shard: _OpenShard, image: int, source: int) -> dict[str, Any]:
@@ -243,11 +245,11 @@ class CaptionWorker:
         )
         return static[chosen], REPLACED
 
-    async def _beat(self) -> None:
+    async def _beat(self, thread: ThreadPoolExecutor) -> None:
         """Signs of life, word of what is done, and giving up what others have taken over."""
         while True:
             open_shards = list(self._open.values())
-            lost = await asyncio.to_thread(self._tell, open_shards)
+            lost = await asyncio.get_running_loop().run_in_executor(thread, self._tell, open_shards)
             for shard in open_shards:
                 if shard.claim in lost and self._open.get(shard.claim.shard) is shard and shard.left:
                     shard.lost = True

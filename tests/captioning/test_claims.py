@@ -153,7 +153,12 @@ def test_a_journal_gives_back_all_but_a_torn_end(tmp_path_factory, entries, lost
         told = expected.setdefault((entry.image, entry.source), {})
         if entry.attempt not in told or (entry.accepted and not told[entry.attempt].accepted):
             told[entry.attempt] = entry
-    assert read_journals([path]) == {slot: [told[n] for n in sorted(told)] for slot, told in expected.items()}
+    found = read_journals([path])
+    assert found.keys() == expected.keys()
+    for slot, told in expected.items():
+        kept = [told[n] for n in sorted(told)]
+        accepted = [entry.accepted for entry in kept]
+        assert found[slot] == (kept[: accepted.index(True) + 1] if True in accepted else kept)
 
 
 def test_of_two_journals_the_accepted_answer_counts(tmp_path):
@@ -163,6 +168,23 @@ def test_of_two_journals_the_accepted_answer_counts(tmp_path):
         journal.close()
     found = read_journals(tmp_path.glob("*.jsonl"))
     assert [told.text for told in found[0, 0]] == ["A man."]
+
+
+def test_what_is_asked_behind_an_accepted_answer_is_left_out(tmp_path):
+    # One process was taken for dead and went on; its journal came to light when the other had been answered.
+    for name, entries in (("a", [(0, "empty"), (1, ""), (2, "")]), ("b", [(0, "loop"), (1, "brackets"), (2, "loop")])):
+        journal = Journal(tmp_path / f"0.{name}.jsonl")
+        for attempt, why in entries:
+            journal.write(answer(attempt=attempt, why=why))
+        journal.close()
+    assert [told.why for told in read_journals(tmp_path.glob("*.jsonl"))[0, 0]] == ["empty", ""]
+
+
+def test_a_journal_that_is_removed_meanwhile_is_passed_over(tmp_path):
+    journal = Journal(tmp_path / "0.b.jsonl")
+    journal.write(answer())
+    journal.close()
+    assert len(read_journals([tmp_path / "0.a.jsonl", tmp_path / "0.b.jsonl"])) == 1
 
 
 def test_a_shard_is_finished_once(tmp_path):
@@ -183,7 +205,9 @@ def test_without_links_a_shard_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     folder = job_folder(tmp_path)
     assert folder.finish(1, [row(folder, 1, 0)], Counter(ok=1))
+    assert not folder.finish(1, [row(folder, 1, i) for i in range(2)], Counter(ok=2))
     assert folder.read(1).num_rows == 1
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["0000001.arrow"]
 
 
 def test_shards_are_dealt_out_until_all_are_finished(tmp_path):
@@ -209,6 +233,8 @@ def test_a_damaged_shard_is_named(tmp_path):
     folder.shard_path(0).write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"0000000\.arrow is damaged .*delete it"):
         folder.read(0)
+    with pytest.raises(ValueError, match=r"0000000\.arrow is damaged .*delete it"):
+        folder.counts_of(0)
 
 
 def test_word_of_open_shards_is_summed_once(tmp_path):

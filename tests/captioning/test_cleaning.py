@@ -23,6 +23,7 @@ REJECTED = {
         "[image description]: a man in a red coat.",
         "A woman in a red coat] with long hair.",
         "The {color} coat of the man is long.",
+        "The man with (hair) wears (Clothing) and (footwear).",
     ],
     "markup": [
         "The man wears a <b>red</b> coat.",
@@ -42,6 +43,7 @@ REJECTED = {
         "I am Qwen, and this is a man in a red coat.",
         "As a large model I see a coat.",
         "I was trained on images of coats.",
+        "USER: describe the person ASSISTANT: A man in a black coat.",
     ],
     "refusal": [
         "I'm sorry, but the person is not visible.",
@@ -68,6 +70,16 @@ REJECTED = {
         "A man in a red coat. Let me know if you need more!",
         "Certainly! The man wears a red coat.",
         "A man in a coat. I hope this helps.",
+        "There is no image attached. Please upload an image.",
+        "No image was provided here.",
+        "The image does not contain any visible person.",
+        "The picture doesn't show a person.",
+        "The image is completely black and there is nothing visible in it.",
+        "The image quality is too low and blurry to describe the person's clothes.",
+        "It is difficult to provide a detailed description of this person due to the low resolution.",
+        "Unfortunately, no details can be seen here.",
+        "A man in a black coat. (Note: this is based on visible attributes alone.)",
+        "Gender: Female, Clothing: White T-shirt, Shoes: N/A",
     ],
     "language": [
         "一个穿着红色外套的男人。",
@@ -88,6 +100,24 @@ REJECTED = {
         "The man is wearing a hat, the man is wearing a coat, the man is wearing jeans, the man is wearing boots.",
     ],
 }  # fmt: skip
+
+# Wording that models are fond of and that rules might take for something else.
+REALISTIC = [
+    "The person in the image is a man with short, dark hair. He is wearing a light blue button-up shirt, dark "
+    "trousers, and black shoes. No belongings are visible.",
+    "The image is blurry, but it shows a person wearing a black coat and blue jeans. The person appears to be female.",
+    'This man is dressed in a black T-shirt with the words "NEW YORK" printed on it, and sneakers with the number 23.',
+    "The overall appearance of the person is casual: a denim shirt over a white T-shirt, black jeans & tan boots.",
+    "The person is male. He is wearing a black jacket. He is wearing black pants. He is wearing black shoes.",
+    "The woman's hairstyle is a high ponytail, her clothing is a sundress, and her belongings include a tote bag.",
+    "The person's gender cannot be determined with certainty. They wear a dark puffer jacket with a fur-trimmed hood.",
+    "The man wears a black coat. The picture does not show his shoes. There are no other people visible in the image.",
+    "The photo does not show the person's shoes, which are difficult to see, but he wears a red coat.",
+    "The image is too dark to make out the shoes. It is hard to tell the color of the coat, which is long.",
+    "The person, likely a student, wears a blue and white tracksuit - a school uniform - and white trainers.",
+    "I can see that she has long hair. She's wearing a caf\u00e9-colored cardigan and carries a tablet, its screen on.",
+    "He is wearing a white T-shirt with a black collar, a pair of black pants, a pair of shoes, and a pair of glasses.",
+]
 
 
 @pytest.mark.parametrize(("rule", "caption"), [(rule, caption) for rule in REJECTED for caption in REJECTED[rule]])
@@ -114,6 +144,12 @@ def test_ordinary_captions_pass(domain):
     for person in range(250):
         for caption in world.captions(person):
             assert clean(caption.text, contexts[person % len(contexts)]) == (caption.text, None)
+
+
+@pytest.mark.parametrize("instruction", INSTRUCTIONS.values(), ids=INSTRUCTIONS)
+def test_what_multi_modal_models_write_passes(instruction):
+    for caption in REALISTIC:
+        assert clean(caption, CleaningContext(instruction.text)) == (caption, None)
 
 
 FILLINGS = {

@@ -115,6 +115,15 @@ def test_retry_after_is_kept():
     assert all(answer.error is None for answer in answers)
 
 
+@pytest.mark.parametrize("pause", ["0", None])
+def test_a_limit_without_end_is_asked_about_seldom_and_stops_the_job(pause):
+    behaviour = Behaviour(share=1.0, faults=("429",), retry_after=pause)
+    with caption_server(behaviour) as server:
+        with pytest.raises(BackendError, match=r"has succeeded for .* HTTP 429.*wait for their limits"):
+            ask([request(0)], server.url, give_up_after=0.4, backoff=0.1, max_backoff=0.1, max_tries=1)
+        assert 2 <= server.stats()["requests"] <= 10
+
+
 def test_a_pace_is_kept():
     with caption_server(Behaviour()) as server:
         ask([request(i) for i in range(13)], server.url, requests_per_minute=1200)
@@ -139,7 +148,10 @@ def test_the_key_is_sent_and_told_nowhere(monkeypatch):
     ):
         with caption_server(behaviour) as server:
             limits = dict(max_tries=2, give_up_after=0.3)
-            told += ask([request(0)], server.url, api_key_env="CAPTION_TEST_KEY", **limits)
+            try:
+                told += ask([request(0)], server.url, api_key_env="CAPTION_TEST_KEY", **limits)
+            except BackendError as stopped:
+                told.append(stopped)
     with caption_server(Behaviour(status=403, echo=True)) as server, pytest.raises(BackendError) as stopped:
         ask([request(0)], server.url, api_key_env="CAPTION_TEST_KEY")
     backend = OpenAIServer("http://localhost/v1", "tiny", api_key_env="CAPTION_TEST_KEY")

@@ -190,6 +190,16 @@ def test_a_damaged_image_fails_alone(folder):
     assert answer.completion_tokens == 2
 
 
+def test_an_image_that_the_processor_refuses_fails_alone(folder):
+    line = io.BytesIO()
+    Image.new("RGB", (900, 2)).save(line, "PNG")
+    bad = CaptionRequest("line.png", line.getvalue, "Describe.", None, "Ts-x", 0, 0)
+    first, refused, last = ask(folder, [requests()[0], bad, requests()[1]], batch_size=3, temperature=0.0)
+    assert (refused.error, refused.text) == ("request", "")
+    assert "the processor refuses line.png: " in refused.detail
+    assert {first.completion_tokens, last.completion_tokens} == {LONGEST}
+
+
 def test_a_batch_that_does_not_fit_is_halved(folder, monkeypatch):
     backend = TransformersLocal(str(folder), device="cpu", max_new_tokens=LONGEST, batch_size=4, temperature=0.0)
     backend._load()

@@ -61,12 +61,15 @@ class EndpointPool:
         self._failing_since = None
 
     def failed(self, endpoint: Endpoint) -> None:
-        now = _now()
+        self.refused()
         endpoint.failures += 1
-        if self._failing_since is None:
-            self._failing_since = now
         if endpoint.failures >= _STRIKES:
             self.rest(endpoint, self.wait(endpoint.failures - _STRIKES))
+
+    def refused(self) -> None:
+        """A request came to nothing, though its endpoint is well."""
+        if self._failing_since is None:
+            self._failing_since = _now()
 
     def rest(self, endpoint: Endpoint, seconds: float) -> None:
         """Send no request to an endpoint for so long."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LARGEST_ANSWER = 4 * 2**20
 _LONGEST_PAUSE = 600.0
+_MOST_TOKENS = 2**31
 _SHORTEST_KEY = 8
 """Shorter ones are stand-ins for servers that ask for none, such as EMPTY, and may stand in a caption by chance."""
 _AGAIN = frozenset({408, 409, 425, 429})
@@ -55,8 +56,9 @@ class OpenAIServer(CaptionBackend):
     5xx, an answer that is no JSON of the protocol) is sent again, to whichever endpoint is then free, up to
     ``max_tries`` times with exponentially growing, jittered waits. An endpoint that failed three times in a row rests,
     and is then tried by one request at a time. HTTP 429 pauses the endpoint for the ``Retry-After`` that it states and
-    does not count as a try. When nothing has succeeded for ``give_up_after`` seconds, or a server refuses the key or
-    does not know the model (HTTP 401, 403, 404, a redirect), the job stops.
+    does not count as a try; a caption that gets nothing else for ``give_up_after`` seconds has failed. When nothing at
+    all has succeeded for so long, or a server refuses the key or does not know the model (HTTP 401, 403, 404, a
+    redirect), the job stops.
 
     The key is read from the environment; it is cut out of whatever a server sends back.
 
@@ -175,7 +177,8 @@ class OpenAIServer(CaptionBackend):
         body = json.dumps({key: value for key, value in fields.items() if value is not None}).encode()
         answer = await self._ask(body)
         if answer.error not in (None, *ANSWERED):
-            raise BackendError(f"{answer.error}: {answer.detail}. Start the same command again to go on.")
+            remedy = "Mend that" if answer.error == "request" else "Start the same command again"
+            raise BackendError(f"{answer.error}: {answer.detail}. {remedy} to go on.")
         return answer.text
 
     async def _ask(self, body: bytes) -> CaptionAnswer:
@@ -200,7 +203,7 @@ class OpenAIServer(CaptionBackend):
                 given_up = tries >= self.max_tries
             if given_up:
                 return CaptionAnswer(error=problem.kind, detail=str(problem))
-            if problem.wait is None:
+            if not problem.wait:
                 await asyncio.sleep(self._pool.wait(failures - 1))
 
     def _note(self, endpoint: Endpoint, failure: _TryAgain) -> None:
@@ -208,12 +211,14 @@ class OpenAIServer(CaptionBackend):
         if failure.wait is not None:
             self._pool.rest(endpoint, failure.wait)
         if failure.kind == "limited":
-            return
-        self._pool.failed(endpoint)
+            self._pool.refused()
+        else:
+            self._pool.failed(endpoint)
         if self._pool.outage() > self.give_up_after:
             raise BackendError(
                 f"No request to {', '.join(self.urls)} has succeeded for {self._pool.outage():.0f} s; the last "
-                f"failure: {failure}. Mend the servers and start the same command again: it goes on from what is done."
+                f"failure: {failure}. Mend the servers, or wait for their limits, and start the same command again: it "
+                "goes on from what is done."
             )
 
     def _body(self, request: CaptionRequest, image: bytes) -> bytes:
@@ -258,13 +263,13 @@ class OpenAIServer(CaptionBackend):
             message = choice["message"]
             text = message.get("content") or ""
             usage = answer.get("usage") or {}
-            tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+            tokens = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
             if not isinstance(text, str):
                 raise TypeError("the content is no text")
             refusal, reason = message.get("refusal"), choice.get("finish_reason")
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
             detail = f"{endpoint.url} answered what is no chat completion ({type(error).__name__}): "
-            raise _TryAgain("malformed", detail + self._safe(content[:400].decode("utf-8", "replace"))) from None
+            raise _TryAgain("malformed", detail + self._safe(content.decode("utf-8", "replace"))) from None
         text = self._hide_key(text)
         if refusal or reason == "content_filter":
             return CaptionAnswer(text, *tokens, "refused", self._safe(str(refusal or "stopped by the content filter")))
@@ -311,6 +316,10 @@ def _read_key(variable: str | None) -> str | None:
     if not (key.isascii() and key.isprintable()):
         raise ValueError(f"The environment variable {variable} holds characters that no API key has; set it anew.")
     return key
+
+
+def _number(tokens: Any) -> int:
+    return min(int(tokens or 0), _MOST_TOKENS)
 
 
 async def _read(response: "aiohttp.ClientResponse") -> bytes:

@@ -22,12 +22,17 @@ from mmreid_text.registry import CAPTION_BACKENDS
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
+class _NoInput(Exception):
+    """The processor refuses a request."""
+
+
 @CAPTION_BACKENDS.register_module()
 class TransformersLocal(CaptionBackend):
     """Any model of ``AutoModelForImageTextToText`` with its ``AutoProcessor`` and chat template, in batches.
 
     Requests that wait are put together into batches of up to ``batch_size``, whatever their instruction. A batch that
-    does not fit into the GPU's memory is halved, and later ones stay that small.
+    does not fit into the GPU's memory is halved, and later ones stay that small. An image that the processor refuses,
+    as one of extreme proportions, fails alone.
 
     Args:
         model: Folder or Hugging Face name.
@@ -157,6 +162,10 @@ class TransformersLocal(CaptionBackend):
             part = slice(len(answers), len(answers) + size)
             try:
                 answers += self._generate_batch(requests[part], images[part])
+            except _NoInput as error:
+                if size == 1:
+                    answers.append(CaptionAnswer(error="request", detail=str(error)))
+                size = 1  # which one it is shows when they go alone
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise BackendError(
@@ -179,13 +188,18 @@ class TransformersLocal(CaptionBackend):
             ]
             for request in requests
         ]
-        inputs = self.processor(
-            text=self.processor.apply_chat_template(chats, add_generation_prompt=True, tokenize=False),
-            images=[[image] for image in images],
-            padding=True,
-            add_special_tokens=False,  # the template writes them
-            return_tensors="pt",
-        ).to(self.device, dtype=self.model.dtype)
+        text = self.processor.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+        try:
+            inputs = self.processor(
+                text=text,
+                images=[[image] for image in images],
+                padding=True,
+                add_special_tokens=False,  # the template writes them
+                return_tensors="pt",
+            )
+        except ValueError as error:
+            raise _NoInput(f"the processor refuses {requests[0].image_name}: {error}") from error
+        inputs = inputs.to(self.device, dtype=self.model.dtype)
         torch.manual_seed(requests[0].sampling_seed())
         sampling = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
         with torch.inference_mode():
