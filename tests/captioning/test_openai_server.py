@@ -72,6 +72,13 @@ def test_what_no_request_can_pass_stops_the_job(status, remedy):
         ask([request(0)], server.url)
 
 
+def test_requests_that_are_all_refused_stop_the_job_before_they_fail_every_image():
+    with caption_server(Behaviour(status=400)) as server:
+        with pytest.raises(BackendError, match=r"HTTP 400.* So were all 32 requests"):
+            ask([request(i) for i in range(100)], server.url, concurrency=64)
+        assert server.stats()["requests"] < 100
+
+
 def test_an_outage_is_waited_for_and_costs_no_caption():
     with caption_server(Behaviour(down_for=12)) as server:
         answers = ask([request(i) for i in range(30)], server.url, concurrency=4, max_tries=6)

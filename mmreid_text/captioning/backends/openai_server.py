@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _LARGEST_ANSWER = 4 * 2**20
 _LONGEST_PAUSE = 600.0
 _MOST_TOKENS = 2**31
+_MOST_REFUSED = 32
+"""Refused requests, before any has passed, that are the config's fault and not the images'."""
+_HOLD = 5.0
+"""Seconds for which a refusal waits to learn whose fault it is."""
 _SHORTEST_KEY = 8
 """Shorter ones are stand-ins for servers that ask for none, such as EMPTY, and may stand in a caption by chance."""
 _AGAIN = frozenset({408, 409, 425, 429})
@@ -58,7 +63,8 @@ class OpenAIServer(CaptionBackend):
     and is then tried by one request at a time. HTTP 429 pauses the endpoint for the ``Retry-After`` that it states and
     does not count as a try; a caption that gets nothing else for ``give_up_after`` seconds has failed. When nothing at
     all has succeeded for so long, or a server refuses the key or does not know the model (HTTP 401, 403, 404, a
-    redirect), the job stops.
+    redirect), the job stops. So it does when the first 32 requests are all refused (other HTTP 4xx); once one has
+    passed, a refusal is for that image alone.
 
     The key is read from the environment; it is cut out of whatever a server sends back.
 
@@ -136,6 +142,8 @@ class OpenAIServer(CaptionBackend):
         self._pace = Pace(requests_per_minute)
         self._timeouts = connect_timeout, read_timeout
         self._session: aiohttp.ClientSession
+        self._refused = 0
+        self._passed: asyncio.Event
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -148,6 +156,7 @@ class OpenAIServer(CaptionBackend):
             raise BackendError(
                 "OpenAIServer needs aiohttp: pip install 'mmreid_text[captioning]', or pip install aiohttp."
             ) from None
+        self._passed = asyncio.Event()
         connect, read = self._timeouts
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
@@ -162,7 +171,24 @@ class OpenAIServer(CaptionBackend):
         await self._session.close()
 
     async def caption(self, request: CaptionRequest) -> CaptionAnswer:
-        return await self._ask(self._body(request, await request.image()))
+        answer = await self._ask(self._body(request, await request.image()))
+        if answer.error != "request":
+            self._passed.set()
+        elif not self._passed.is_set():
+            await self._hold(answer)
+        return answer
+
+    async def _hold(self, answer: CaptionAnswer) -> None:
+        """Keep a refusal back until a request passes; when none does, the job stops before it fails every image."""
+        self._refused += 1
+        if self._refused >= _MOST_REFUSED:
+            raise BackendError(
+                f"{answer.detail}. So were all {self._refused} requests before it, so it is not for the images: check "
+                "`extra`, `max_tokens`, the instruction's length and whether the model reads images, and start the "
+                "same command again."
+            )
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._passed.wait(), _HOLD)
 
     async def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Answer to a conversation without images, '' if the model says nothing; one cut at ``max_tokens`` counts.
