@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = Path(os.path.abspath(args.out))
     try:
         job = CaptionJob.from_file(args.config)
+        images = job.build_images()  # before the folder becomes this job's
         folder = job.open(out)
-        list_images(folder.list_path, job.build_images())
+        list_images(folder.list_path, images)
         caption(job, folder, args.workers)
         facts = join(job, folder)
         files = publish(CaptionTable.open(table_path(out)), args.publish) if args.publish else []

@@ -107,6 +107,9 @@ def test_mistakes_are_named(configs, rows, error, message):
 def test_matrices_of_the_repository_are_whole(path, tmp_path):
     planned = plan_matrix(str(path), 2, tmp_path)
     assert len({tuple(own.targets) for own in planned}) == 1
+    if path.stem == "matrix_sources":  # rows differ by captions, all transfer directly
+        assert not [own.row for own in planned for target in own.targets if own.row.in_domain(target)]
+        return
     methods = {own.row.name for own in planned}
     for target in planned[0].targets:
         assert {own.row.name for own in planned if own.row.in_domain(target)} == methods - {"CLIP", "NAM"}

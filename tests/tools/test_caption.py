@@ -163,6 +163,7 @@ def test_missing_inputs_are_named(tmp_path, capsys, gone):
     (tmp_path / gone).rename(tmp_path / "elsewhere")
     assert tool.main([str(config), "--out", str(tmp_path / "out")]) == 2
     assert gone in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # a mended config may take the folder
 
 
 def test_images_that_vanish_are_recorded(tmp_path):

@@ -1,0 +1,3 @@
+# EM on the captions Td-qwen and Td-shikra alone: Table 1 in small.
+_base_ = ['tiny_all.py']
+train_dataloader = dict(dataset=dict(sources=['Td-qwen', 'Td-shikra']))

@@ -1,0 +1,3 @@
+# EM on the captions Ts-qwen alone: Table 1 in small.
+_base_ = ['tiny_all.py']
+train_dataloader = dict(dataset=dict(sources=['Ts-qwen']))
