@@ -29,11 +29,17 @@ def test_jobs_take_turns(common):
     assert seconds.keys() == {"a", "b"}
 
 
-def test_peak_memory_is_what_a_job_adds(common):
-    # Above 32 MB malloc always asks the system; smaller jobs may find room that earlier tests left.
-    kept = bytearray(b"1") * (100 << 20)
-    assert 75 < common.measure_memory(lambda: bytearray(b"1") * (80 << 20)) < 90
-    assert len(kept) == 100 << 20
+def test_peak_memory_is_what_a_job_adds():
+    # In a process of its own, as the benchmark does: elsewhere a job may find room that others left.
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(TOOLS)!r})
+        from benchmarks.common import measure_memory
+        kept = bytearray(b"1") * (100 << 20)
+        print(measure_memory(lambda: bytearray(b"1") * (80 << 20)))
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script)], check=True, capture_output=True, text=True)
+    assert 75 < float(done.stdout) < 90
 
 
 def test_rates_stand_in_the_table(common):
