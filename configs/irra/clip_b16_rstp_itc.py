@@ -2,6 +2,7 @@
 _base_ = [
     '../_base_/models/clip_b16.py',
     '../_base_/datasets/rstpreid.py',
+    '../_base_/datasets/benchmark_tests.py',
     '../_base_/schedules/irra_60e.py',
     '../_base_/default_runtime.py',
 ]

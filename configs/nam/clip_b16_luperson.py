@@ -3,6 +3,7 @@ _base_ = [
     '../_base_/models/clip_b16.py',
     '../_base_/datasets/luperson_mllm.py',
     '../_base_/datasets/direct_transfer.py',
+    '../_base_/datasets/benchmark_tests.py',
     '../_base_/schedules/adam_30e.py',
     '../_base_/default_runtime.py',
 ]

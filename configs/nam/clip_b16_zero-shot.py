@@ -2,5 +2,6 @@
 _base_ = [
     '../_base_/models/clip_b16.py',
     '../_base_/datasets/direct_transfer.py',
+    '../_base_/datasets/benchmark_tests.py',
     '../_base_/default_runtime.py',
 ]

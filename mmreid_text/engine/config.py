@@ -49,6 +49,7 @@ TOP_LEVEL_KEYS = frozenset(
         "custom_imports",
         "protocol",
         "train_pipeline",
+        "val_pipeline",
         "test_pipeline",
     }
 )

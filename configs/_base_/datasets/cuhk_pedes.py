@@ -1,4 +1,4 @@
-# CUHK-PEDES: trained and validated on it, tested on it and, across domains, on the other two.
+# CUHK-PEDES: trained and validated on it. Tests, on it and across domains: benchmark_tests.py.
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='Resize', size=(384, 128)),
@@ -8,7 +8,7 @@ train_pipeline = [
     dict(type='Tokenize'),
     dict(type='PackSample'),
 ]
-test_pipeline = [
+val_pipeline = [
     dict(type='LoadImage'),
     dict(type='Resize', size=(384, 128)),
     dict(type='Tokenize'),
@@ -37,34 +37,4 @@ val_dataloader = dict(
         type='CUHKPEDES',
         data_root='{{$DATA_ROOT:data}}/CUHK-PEDES',
         split='val',
-        pipeline=test_pipeline))
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
-    pin_memory=True,
-    sampler=dict(type='ArraySampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
-    dataset=dict(
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                type='CUHKPEDES',
-                data_root='{{$DATA_ROOT:data}}/CUHK-PEDES',
-                split='test',
-                pipeline=test_pipeline),
-            dict(
-                type='ICFGPEDES',
-                data_root='{{$DATA_ROOT:data}}/ICFG-PEDES',
-                split='test',
-                pipeline=test_pipeline),
-            dict(
-                type='RSTPReid',
-                data_root='{{$DATA_ROOT:data}}/RSTPReid',
-                split='test',
-                pipeline=test_pipeline),
-        ]))
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-val_evaluator = dict(type='ReIDMetric')
-test_evaluator = dict(type='ReIDMetric')
+        pipeline=val_pipeline))

@@ -1,5 +1,5 @@
-# The three benchmarks at once, none of them trained on: validation chooses the epoch, test is reported.
-test_pipeline = [
+# Validation on the three benchmarks at once, none of them trained on: it chooses the epoch. Tests: benchmark_tests.py.
+val_pipeline = [
     dict(type='LoadImage'),
     dict(type='Resize', size=(384, 128)),
     dict(type='Tokenize'),
@@ -19,45 +19,15 @@ val_dataloader = dict(
                 type='CUHKPEDES',
                 data_root='{{$DATA_ROOT:data}}/CUHK-PEDES',
                 split='val',
-                pipeline=test_pipeline),
+                pipeline=val_pipeline),
             dict(
                 type='ICFGPEDES',
                 data_root='{{$DATA_ROOT:data}}/ICFG-PEDES',
                 split='val',
-                pipeline=test_pipeline),
+                pipeline=val_pipeline),
             dict(
                 type='RSTPReid',
                 data_root='{{$DATA_ROOT:data}}/RSTPReid',
                 split='val',
-                pipeline=test_pipeline),
+                pipeline=val_pipeline),
         ]))
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    persistent_workers=True,
-    pin_memory=True,
-    sampler=dict(type='ArraySampler', shuffle=False),
-    collate_fn=dict(type='pseudo_collate'),
-    dataset=dict(
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                type='CUHKPEDES',
-                data_root='{{$DATA_ROOT:data}}/CUHK-PEDES',
-                split='test',
-                pipeline=test_pipeline),
-            dict(
-                type='ICFGPEDES',
-                data_root='{{$DATA_ROOT:data}}/ICFG-PEDES',
-                split='test',
-                pipeline=test_pipeline),
-            dict(
-                type='RSTPReid',
-                data_root='{{$DATA_ROOT:data}}/RSTPReid',
-                split='test',
-                pipeline=test_pipeline),
-        ]))
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-val_evaluator = dict(type='ReIDMetric')
-test_evaluator = dict(type='ReIDMetric')
