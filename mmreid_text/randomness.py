@@ -1,10 +1,13 @@
 """Random numbers as a pure function of (seed, epoch, id, stream): the same whatever the rank, worker or resume."""
 
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
+_T = TypeVar("_T")
 _GOLDEN_INT = 0x9E3779B97F4A7C15
 _GOLDEN = np.uint64(_GOLDEN_INT)
 _WORD = 2**64 - 1
@@ -65,3 +68,27 @@ def _mix_int(x: int) -> int:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _WORD
     return x ^ (x >> 31)
+
+
+class Draws:
+    """Uniform numbers in [0, 1), spent one after the other, and again from the front if ever used up.
+
+    Args:
+        numbers: The numbers, such as :func:`uniform_row` gives.
+    """
+
+    def __init__(self, numbers: Sequence[float]) -> None:
+        self._numbers, self._next = numbers, 0
+
+    def __call__(self) -> float:
+        number = self._numbers[self._next % len(self._numbers)]
+        self._next += 1
+        return number
+
+    def below(self, count: int) -> int:
+        """An integer of 0..count-1."""
+        return int(self() * count)
+
+    def pick(self, options: Sequence[_T]) -> _T:
+        """One of the options, all equally likely."""
+        return options[self.below(len(options))]

@@ -5,7 +5,7 @@ import sys
 import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
-from two_process_step import global_batch, step
+from two_process_step import global_batch, step, tiny_encoders
 
 from mmreid_text.registry import MODELS
 
@@ -14,21 +14,9 @@ IDENTITIES = 5  # one more than occur, or the gradient of the bias would nearly 
 
 def tiny_irra(dtype: torch.dtype = torch.float64, **options: object) -> torch.nn.Module:
     torch.manual_seed(0)
-    encoders = dict(
-        image_encoder=dict(
-            type="mmreid_text.CLIPVisionEncoder",
-            width=32,
-            depth=3,
-            heads=4,
-            patch_size=8,
-            img_size=(32, 16),
-            embed_dim=24,
-        ),
-        text_encoder=dict(type="mmreid_text.CLIPTextEncoder", width=32, depth=3, heads=4, embed_dim=24),
-    )
     heads = dict(num_ids=IDENTITIES, relation=dict(type="mmreid_text.CrossModalRelation", depth=2, heads=3))
     losses = [dict(type="mmreid_text.SDMLoss"), dict(type="mmreid_text.TALLoss")]
-    model = MODELS.build({"type": "mmreid_text.IRRA", "losses": losses, **encoders, **heads, **options})
+    model = MODELS.build({"type": "mmreid_text.IRRA", "losses": losses, **tiny_encoders(), **heads, **options})
     return model.to(dtype)
 
 

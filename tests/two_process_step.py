@@ -11,24 +11,23 @@ from mmreid_text.registry import MODELS
 PAIRS = 8
 
 
+def tiny_encoders() -> dict[str, dict[str, object]]:
+    sizes = dict(width=32, depth=3, heads=4, embed_dim=24)
+    return dict(
+        image_encoder=dict(type="mmreid_text.CLIPVisionEncoder", patch_size=8, img_size=(32, 16), **sizes),
+        text_encoder=dict(type="mmreid_text.CLIPTextEncoder", **sizes),
+    )
+
+
 def tiny_model(dtype: torch.dtype, micro_batch: int | None = None) -> torch.nn.Module:
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
             type="mmreid_text.DualEncoder",
-            image_encoder=dict(
-                type="mmreid_text.CLIPVisionEncoder",
-                width=32,
-                depth=3,
-                heads=4,
-                patch_size=8,
-                img_size=(32, 16),
-                embed_dim=24,
-            ),
-            text_encoder=dict(type="mmreid_text.CLIPTextEncoder", width=32, depth=3, heads=4, embed_dim=24),
             losses=[dict(type="mmreid_text.SDMLoss"), dict(type="mmreid_text.ITCLoss")],
             token_noise=dict(type="mmreid_text.PatchSimilarityNoise", layer=2),
             micro_batch=micro_batch,
+            **tiny_encoders(),
         )
     )
     return model.to(dtype)

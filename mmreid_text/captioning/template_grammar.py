@@ -20,7 +20,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from mmreid_text.randomness import uniform_row
+from mmreid_text.randomness import Draws, uniform_row
 
 #: Sentences that bring the person in; the slots say how many units each takes.
 OPENINGS = (
@@ -131,32 +131,14 @@ def compose(n: int, seed: int) -> list[str]:
     for row in range(20 * n):
         if len(patterns) == n:
             break
-        pattern = _compose_one(_Draws(uniform_row(seed, 0, row, "compose", _NUM_DRAWS)))
+        pattern = _compose_one(Draws(uniform_row(seed, 0, row, "compose", _NUM_DRAWS)))
         patterns.setdefault(pattern_key(pattern), pattern)
     if len(patterns) < n:
         raise ValueError(f"the grammar gave {len(patterns):,} distinct patterns in {20 * n:,} draws, asked for {n:,}")
     return list(patterns.values())
 
 
-class _Draws:
-    """Uniform numbers of one pattern, spent one after the other."""
-
-    def __init__(self, numbers: Sequence[float]) -> None:
-        self._numbers, self._next = numbers, 0
-
-    def __call__(self) -> float:
-        number = self._numbers[self._next % len(self._numbers)]
-        self._next += 1
-        return number
-
-    def below(self, count: int) -> int:
-        return int(self() * count)
-
-    def pick(self, options: Sequence[str]) -> str:
-        return options[self.below(len(options))]
-
-
-def _compose_one(draws: _Draws) -> str:
+def _compose_one(draws: Draws) -> str:
     units = _units(draws)
     bare = draws() < 0.12
     most = min(len(units), 3 if bare else 4)
@@ -176,7 +158,7 @@ def _compose_one(draws: _Draws) -> str:
     return " ".join(written)
 
 
-def _units(draws: _Draws) -> list[Unit]:
+def _units(draws: Draws) -> list[Unit]:
     """Clothing and two to four other slots in random order, neighbouring worn things joined at times."""
     chosen = ["clothing", *_shuffled(ITEMS[1:], draws)[: 2 + draws.below(3)]]
     units: list[Unit] = []
@@ -189,12 +171,12 @@ def _units(draws: _Draws) -> list[Unit]:
     return units
 
 
-def _shuffled(items: Sequence[str], draws: _Draws) -> list[str]:
+def _shuffled(items: Sequence[str], draws: Draws) -> list[str]:
     order = [(draws(), item) for item in items]
     return [item for _, item in sorted(order)]
 
 
-def _deal(units: int, sentences: int, draws: _Draws) -> list[int]:
+def _deal(units: int, sentences: int, draws: Draws) -> list[int]:
     """How many units each sentence takes: at least one, the rest at random."""
     shares = [1] * sentences
     for _ in range(units - sentences):
@@ -213,7 +195,7 @@ def _fitting(frames: tuple[str, ...], count: int) -> tuple[str, ...]:
     return tuple(frame for frame in frames if fits(frame))
 
 
-def _expand(frame: str, units: Sequence[Unit], again: str, draws: _Draws) -> str:
+def _expand(frame: str, units: Sequence[Unit], again: str, draws: Draws) -> str:
     left = list(units)
     parts = []
     for part in _MARK.split(frame):
@@ -230,7 +212,7 @@ def _expand(frame: str, units: Sequence[Unit], again: str, draws: _Draws) -> str
     return "".join(parts)
 
 
-def _phrase(form: str, units: Sequence[Unit], draws: _Draws) -> str:
+def _phrase(form: str, units: Sequence[Unit], draws: Draws) -> str:
     """Units in one form, as a list."""
     phrases = [_things(unit, draws) if form == "N" else _unit(form, unit, draws) for unit in units]
     if len(phrases) == 1:
@@ -239,13 +221,13 @@ def _phrase(form: str, units: Sequence[Unit], draws: _Draws) -> str:
     return ", ".join(phrases[:-1]) + last + phrases[-1]
 
 
-def _unit(form: str, unit: Unit, draws: _Draws) -> str:
+def _unit(form: str, unit: Unit, draws: Draws) -> str:
     # A verb for clothes suits shoes and accessories beside them; one for shoes alone would not.
     kind = "clothing" if len(unit) > 1 else unit[0]
     return draws.pick(FORMS[form][kind]).replace("~", _things(unit, draws))
 
 
-def _things(unit: Unit, draws: _Draws) -> str:
+def _things(unit: Unit, draws: Draws) -> str:
     things = [f"[{item}]" for item in unit]
     if len(things) == 1:
         return things[0]

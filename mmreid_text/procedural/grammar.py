@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from mmreid_text.procedural.attributes import ATTRIBUTES, INDEX, NAMES
 from mmreid_text.procedural.lexicon import BAG_PLACE, BAG_VERB, LEXICON, OWN_WORDS
+from mmreid_text.randomness import Draws
 
 _PRONOUNS = {"{P}": ("he", "she"), "{his}": ("his", "her"), "{him}": ("him", "her")}
 #: What an item is called when its kind is not stated.
@@ -37,21 +38,6 @@ class Piece(NamedTuple):
 
     text: str
     attribute: int = -1
-
-
-class Draws:
-    """Uniform numbers of one caption, spent one after the other (and again from the front, if ever used up)."""
-
-    def __init__(self, numbers: Sequence[float]) -> None:
-        self._numbers, self._next = numbers, 0
-
-    def __call__(self) -> float:
-        number = self._numbers[self._next % len(self._numbers)]
-        self._next += 1
-        return number
-
-    def pick(self, options: Sequence[str]) -> str:
-        return options[int(self() * len(options))]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmreid_text.procedural.attributes import INDEX, NAMES, NUM_ATTRIBUTES, NUM_VALUES, code
-from mmreid_text.procedural.grammar import Draws, Style, Unit, Writer, join
+from mmreid_text.procedural.grammar import Style, Unit, Writer, join
 from mmreid_text.procedural.styles_source import DYNAMIC, STATIC_QWEN, STATIC_SHIKRA
 from mmreid_text.procedural.styles_targets import MALL, STATION, STREET
 from mmreid_text.procedural.styles_web import WEB_PHRASES, WEB_TAGS
+from mmreid_text.randomness import Draws
 
 #: Uniform numbers that one caption consumes.
 NUM_DRAWS = 192
