@@ -15,7 +15,7 @@ help:
 	@echo "make start   pre-train the small CLIP that the demo starts from"
 
 demo: $(READY)
-	$(RUN) tools/demo.py
+	$(RUN) tools/train_demo.py
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --dist worksteal

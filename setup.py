@@ -26,5 +26,5 @@ setup(
     include_package_data=True,
     package_data={"mmreid_text": ["py.typed", "weights/*.pt", "captioning/*.txt"]},
     install_requires=requirements("runtime"),
-    extras_require={name: requirements(name) for name in ("captioning", "tests")},
+    extras_require={name: requirements(name) for name in ("captioning", "clustering", "search", "tests")},
 )
