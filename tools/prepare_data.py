@@ -19,18 +19,27 @@ from tqdm import tqdm
 
 from mmreid_text import __version__
 from mmreid_text.atomic_write import write_text
-from mmreid_text.datasets import CUHKPEDES, ICFGPEDES, CaptionTable, LUPersonMLLM, RSTPReid, write_caption_table
+from mmreid_text.datasets import (
+    CUHKPEDES,
+    ICFGPEDES,
+    MALS,
+    CaptionTable,
+    LUPersonMLLM,
+    LUPersonT,
+    RSTPReid,
+    write_caption_table,
+)
 from mmreid_text.datasets.caption_rows import Columns
 from mmreid_text.datasets.caption_tokens import open_caption_tokens, tokens_path, write_caption_tokens
 from mmreid_text.datasets.image_store import ImageStore
 from mmreid_text.datasets.published import PublishedDataset
 from mmreid_text.datasets.text_reid_dataset import format_counts
-from mmreid_text.datasets.transforms.image import read_image
+from mmreid_text.datasets.transforms.image import decode_image, read_image
 from mmreid_text.datasets.work_folder import remove_work_folder, work_folder
 from mmreid_text.datasets.worker_pool import map_ahead, worker_pool
 
 READERS: dict[str, type[PublishedDataset]] = {
-    reader.name: reader for reader in (CUHKPEDES, ICFGPEDES, RSTPReid, LUPersonMLLM)
+    reader.name: reader for reader in (CUHKPEDES, ICFGPEDES, RSTPReid, LUPersonMLLM, LUPersonT, MALS)
 }
 CHECK_BLOCK = 2_000
 """Images between two savings of the check's state."""
@@ -110,7 +119,8 @@ def summary(table: CaptionTable, reader: type[PublishedDataset]) -> str:
 
 def check_images(table: CaptionTable, root: Path, report: Path, jobs: int) -> int:
     """Decode every image; ``report`` holds how far the check came and which files failed."""
-    if ImageStore.find(root) is not None:
+    store = ImageStore.find(root)
+    if store is not None and store.packed:
         print(f"{root} is an image store: its images were decoded when they were packed.")
         return 0
     done, failed = read_report(report, table)
@@ -160,12 +170,16 @@ def decode_errors(root: Path, names: Iterator[str], jobs: int) -> Iterator[tuple
 
 
 def decode_chunk(task: tuple[Path, list[str]]) -> list[tuple[str, str]]:
-    """What :func:`decode_errors` says of some images of a folder."""
+    """What :func:`decode_errors` says of some images of a folder or of Arrow files."""
     root, names = task
-    found = []
+    store, found = ImageStore.find(root), []
     for name in names:
+        path = os.path.join(root, name)
         try:
-            read_image(os.path.join(root, name))
+            if store is None:
+                read_image(path)
+            else:
+                decode_image(store.read(name), path)
             found.append((name, ""))
         except OSError as error:
             found.append((name, str(error.__cause__ or error)))

@@ -156,6 +156,10 @@ class _Progress:
         progress = cls(INDEX_SCHEMA.empty_table(), 0, [])
         if (out / INDEX).exists():
             index = ImageIndex(out / INDEX)
+            if "settings" not in index.info:
+                raise ValueError(
+                    f"{out} holds an index of {', '.join(index.shards)}, not of packed images. Pack elsewhere."
+                )
             _refuse_other(out, index.info["settings"], settings)
             progress = cls(index.rows, index.info["consumed"], index.shards)
         while (path := _rows_path(out, settings, len(progress.shards))).exists():

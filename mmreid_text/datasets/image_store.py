@@ -2,7 +2,8 @@
 
 A store is a folder (or a URL) with plain tar files, whose members are the image files under their names relative to
 the image root, and :data:`INDEX`, an Arrow file with one row per image in the order of a hash of its name. Any program
-that reads tar reads the shards; only random access needs the index. ``tools/pack_images.py`` writes both.
+that reads tar reads the shards; only random access needs the index. ``tools/pack_images.py`` writes both. Any other
+file in which images lie in one piece may stand for a shard (:mod:`~mmreid_text.datasets.arrow_images`).
 """
 
 import hashlib
@@ -137,6 +138,11 @@ class ImageStore:
     def __len__(self) -> int:
         """Images in the shards, those that were left out not counted."""
         return len(self.index) - self.index.info["left_out"]
+
+    @property
+    def packed(self) -> bool:
+        """Whether ``tools/pack_images.py`` wrote the shards, decoding each image; else other files were indexed."""
+        return "settings" in self.index.info
 
     def without_left_out(self, table: CaptionTable) -> CaptionTable:
         """View of ``table`` without the images that the store left out as unreadable; warns if there are any."""

@@ -58,10 +58,10 @@ def read_pairs(path: Path, offset: int = 0) -> Iterator[Pair]:
             try:
                 pair = Pair(_decode(key), _decode(text), start + position)
             except ValueError as error:
-                raise _invalid(path, start + match.start(), str(error)) from error
+                raise invalid_json(path, start + match.start(), str(error)) from error
             yield pair
         if not _ENDING.match(buffer[position:] + file.read(BLOCK)):
-            raise _invalid(path, start + position, "extra data behind the object")
+            raise invalid_json(path, start + position, "extra data behind the object")
 
 
 def _decode(string: bytes) -> str:
@@ -76,24 +76,25 @@ def _no_object(path: Path) -> ValueError:
             return ValueError(
                 f"{path} holds a JSON {kind}, but the published file is a dict. docs/data.md shows the format."
             )
-    return _invalid(path, 0, "expected '{'")
+    return invalid_json(path, 0, "expected '{'")
 
 
 def _bad_pair(rest: bytes, path: Path, offset: int) -> ValueError:
     """What is wrong with the pair that ``rest`` begins with."""
     key = _KEY.match(rest)
     if key is None:
-        return _invalid(path, offset, "expected a name in quotes, a colon and a text")
+        return invalid_json(path, offset, "expected a name in quotes, a colon and a text")
     try:
         value, _ = json.JSONDecoder().raw_decode(rest[key.end() :].decode(errors="replace"))
     except ValueError as error:
-        return _invalid(path, offset, str(error))
+        return invalid_json(path, offset, str(error))
     if isinstance(value, str):
-        return _invalid(path, offset, "expected ',' or '}' behind the text")
+        return invalid_json(path, offset, "expected ',' or '}' behind the text")
     return ValueError(f"{path}: the caption of {_decode(key[1])!r} is {value!r:.80}, but must be one string.")
 
 
-def _invalid(path: Path, offset: int, reason: str) -> ValueError:
+def invalid_json(path: Path, offset: int, reason: str) -> ValueError:
+    """The error of a file that is no JSON, or not all of it."""
     return ValueError(
         f"{path} is not valid JSON (byte {offset:,}: {reason}). Was the download cut short? Fetch it again."
     )

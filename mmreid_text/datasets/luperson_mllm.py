@@ -9,7 +9,7 @@ import numpy as np
 
 from mmreid_text.datasets.caption_rows import Columns
 from mmreid_text.datasets.caption_table import CaptionTable
-from mmreid_text.datasets.image_store import ImageStore, name_hash
+from mmreid_text.datasets.image_names import image_names, name_hashes
 from mmreid_text.datasets.luperson_join import DIRTY, SOURCES, Findings, join
 from mmreid_text.datasets.published import PublishedDataset, Tree, file_state
 from mmreid_text.datasets.sorted_runs import CaptionRuns, SortedNames
@@ -17,7 +17,6 @@ from mmreid_text.datasets.text_reid_dataset import log
 from mmreid_text.randomness import uniform
 from mmreid_text.registry import DATASETS
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 CHUNK_IMAGES = 16_384
 SUBSET_SEED = 0
 
@@ -89,7 +88,7 @@ class LUPersonMLLM(PublishedDataset):
     @classmethod
     def inputs(cls, root: Path) -> dict[str, list[int]]:
         states = {path.name: file_state(path) for path in _caption_files(root).values()}
-        hashes = _name_hashes(cls.find_images(root))
+        hashes = name_hashes(cls.find_images(root))
         # A sum modulo 2^64, as folders are listed in any order.
         return {**states, "images": [len(hashes), int(hashes.sum(dtype=np.uint64))]}
 
@@ -102,7 +101,7 @@ class LUPersonMLLM(PublishedDataset):
     def read(cls, root: Path, work: Path | None = None) -> Tree:
         files = _caption_files(root)
         images = cls.find_images(root)
-        names = SortedNames(_list_images(images), CHUNK_IMAGES, work)
+        names = SortedNames(image_names(images), CHUNK_IMAGES, work)
         if not names.count:
             raise FileNotFoundError(
                 f"{cls.TITLE}: no .jpg image lies in {root / 'images'} or {root}. docs/data.md says how to get them."
@@ -147,30 +146,6 @@ def _caption_files(root: Path) -> dict[str, Path]:
         f"LUPerson-MLLM: no caption file ({', '.join(f'{source}.json' for source in SOURCES)}) lies in "
         f"{root / 'captions'} or {root / 'caption'}. docs/data.md says how to get them."
     )
-
-
-def _list_images(folder: Path) -> Iterator[str]:
-    """Names of the image files in a folder or image store, in any order."""
-    store = ImageStore.find(folder)
-    if store is not None:
-        for name in store.index.names():
-            yield name.as_py()
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.lower().endswith(IMAGE_SUFFIXES):
-                yield entry.name
-
-
-def _name_hashes(folder: Path) -> np.ndarray:
-    """uint64 (n,): hashes of the names of the image files in a folder or image store, in any order."""
-    store = ImageStore.find(folder)
-    if store is not None:
-        return store.index.hashes()
-    try:
-        return np.fromiter(map(name_hash, _list_images(folder)), dtype=np.uint64)
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{folder}: the file name {error.object!r} is no Unicode text; rename the file.") from error
 
 
 def _report(names: SortedNames, files: Mapping[str, CaptionRuns], found: Findings, tree: Tree) -> None:

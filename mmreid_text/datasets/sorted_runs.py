@@ -1,8 +1,9 @@
 """Sorting more names and captions than memory should hold: runs sorted one by one, then read side by side."""
 
+import glob
 import heapq
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from mmreid_text.datasets.arrow_files import facts_of, write_arrow
-from mmreid_text.datasets.json_pairs import read_pairs
+from mmreid_text.datasets.json_pairs import Pair, read_pairs
 
 RUN_NAMES = 262_144
 RUN_CAPTIONS = 65_536
@@ -63,29 +64,38 @@ class SortedNames:
             leftover.unlink()
 
 
+def read_named_pairs(path: Path, offset: int = 0) -> Iterator[Pair]:
+    """Read ``{path or file name of the image: caption}``, JSON, with the file names as keys."""
+    for key, text, end in read_pairs(path, offset):
+        yield Pair(key.replace("\\", "/").rsplit("/", 1)[-1], text, end)
+
+
 class CaptionRuns:
-    """The captions of one file, ``{path or file name of the image: caption}``, as runs sorted by file name.
+    """The captions of one file, as runs sorted by the images' names.
 
     Args:
-        path: The caption file, JSON.
+        path: The caption file.
         folder: Where the runs are kept, so that a killed call is gone on with; None keeps them in memory.
+        read: Reads the file from its start or from behind a pair, whose ``offset`` it is given.
 
     Raises:
         ValueError: The file is damaged or not of this form.
     """
 
-    def __init__(self, path: Path, folder: Path | None) -> None:
+    def __init__(
+        self, path: Path, folder: Path | None, read: Callable[[Path, int], Iterator[Pair]] = read_named_pairs
+    ) -> None:
         self.path = path
         self._folder = folder
         self._runs: list[pa.RecordBatch] = []
-        self._kept: list[Path] = [] if folder is None else sorted(folder.glob(f"{path.stem}-*.arrow"))
+        self._kept: list[Path] = [] if folder is None else sorted(folder.glob(f"{glob.escape(path.stem)}-*.arrow"))
         offset, self.count, done = 0, 0, False
         if self._kept:
             with pa.OSFile(str(self._kept[-1])) as source, pa.ipc.open_file(source) as reader:
                 state = facts_of(reader.schema)
             offset, self.count, done = state["offset"], state["count"], state["done"]
         if not done:
-            self._read(offset)
+            self._read(read(path, offset), offset)
 
     def between(self, first: str | None, last: str | None) -> pa.Table:
         """Rows (``name``, ``caption``) with first <= name < last, those of one name in the order of the file."""
@@ -95,8 +105,7 @@ class CaptionRuns:
                 parts.append(_between(reader.get_batch(0), first, last))
         return pa.Table.from_batches(parts, _CAPTION).combine_chunks()
 
-    def _read(self, offset: int) -> None:
-        pairs = read_pairs(self.path, offset)
+    def _read(self, pairs: Iterator[Pair], offset: int) -> None:
         size, done = self.path.stat().st_size, False
         with tqdm(total=size, initial=offset, unit="B", unit_scale=True, desc=self.path.name, delay=2) as bar:
             while not done:
@@ -105,9 +114,8 @@ class CaptionRuns:
                 bar.update((block[-1].offset if block else size) - offset)
                 offset = block[-1].offset if block else size
                 self.count += len(block)
-                names = [pair.key.replace("\\", "/").rsplit("/", 1)[-1] for pair in block]
                 try:
-                    run = pa.record_batch([names, [pair.text for pair in block]], _CAPTION)
+                    run = pa.record_batch([[pair.key for pair in block], [pair.text for pair in block]], _CAPTION)
                 except UnicodeEncodeError as error:
                     raise ValueError(f"{self.path}: a name or caption is no Unicode text ({error}).") from error
                 self._add(run.take(pc.sort_indices(run.column("name"))), offset, done)

@@ -211,7 +211,7 @@ def test_missing_and_broken_files_are_named(root, tmp_path, monkeypatch):
             call(data_root=root)
     (root / "texts").rename(root / "captions")
     with monkeypatch.context() as patch:  # a million names are not listed to see that files are there
-        patch.setattr(luperson_mllm, "_list_images", None)
+        patch.setattr(luperson_mllm, "image_names", None)
         LUPersonMLLM.check_files(data_root=root)
     for image in (root / "images").iterdir():
         image.unlink()
