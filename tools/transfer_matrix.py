@@ -10,6 +10,7 @@ Writes matrix.md, matrix.csv, matrix.json and matrix.png to the work dir.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from mmreid_text.procedural.experiment import draw_datasets
 from mmreid_text.visualization.heat_map import plot_heat_map
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("matrix", help="matrix file")
     parser.add_argument("--work-dir", type=Path, help="folder of runs and results; work_dirs/<matrix name> unless told")
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, help="runs at a time; as many as the GPUs, or cores, suffice for")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
     parser.add_argument("--offline", action="store_true", help="run nothing, evaluate the feature dumps that are there")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name in ("seeds", "nproc", "jobs"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
@@ -45,8 +46,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
     try:
         planned = plan_matrix(args.matrix, args.seeds, args.work_dir, args.amp)
         runs = all_runs(planned)

@@ -1,7 +1,6 @@
-"""Evaluation: ranking metrics, re-rankers, the runner's metric, result files and the report on token noise."""
+"""Evaluation: ranking metrics, re-rankers, the runner's metric and result files."""
 
 from mmreid_text.evaluation.metrics import ReIDMetric
-from mmreid_text.evaluation.noise_report import masking_by_word_class, roc_auc
 from mmreid_text.evaluation.ranking import rank, rank_queries, rank_scores, top_k
 from mmreid_text.evaluation.rerank import KReciprocalReranker, Reranker, TopKReranker
 from mmreid_text.evaluation.results import format_table, write_results
@@ -12,11 +11,9 @@ __all__ = [
     "Reranker",
     "TopKReranker",
     "format_table",
-    "masking_by_word_class",
     "rank",
     "rank_queries",
     "rank_scores",
-    "roc_auc",
     "top_k",
     "write_results",
 ]

@@ -10,7 +10,6 @@ from mmreid_text.datasets import ConcatDataset, TextReIDDataset
 from mmreid_text.datasets.transforms.tokenizer import EOT, VOCAB, get_tokenizer
 from mmreid_text.engine.noise_table import SCALE
 from mmreid_text.evaluation.word_classes import CLASSES, word_class
-from mmreid_text.models.token_noise import masking_probability
 
 
 def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -90,6 +89,8 @@ def report_noise_table(
     Returns:
         Flat ``<class>/<figure>`` keys, percent.
     """
+    from mmreid_text.models.token_noise import masking_probability  # late: takes seconds, and few who come here need it
+
     rows = np.linspace(0, len(noise) - 1, min(max_captions, len(noise))).astype(np.int64)
     text = get_tokenizer()([dataset.caption(int(row)) for row in rows], noise.shape[1])
     r = torch.from_numpy(noise[rows]) / SCALE

@@ -6,18 +6,16 @@ by them beside the plain ranking. Ties rank in gallery order, as in :mod:`~mmrei
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mmreid_text.evaluation import k_reciprocal
 from mmreid_text.evaluation.features import DatasetFeatures
 from mmreid_text.evaluation.ranking import score_blocks, top_k
 from mmreid_text.registry import METRICS
 
 Scorer = Callable[[DatasetFeatures, np.ndarray, np.ndarray], np.ndarray]
-_CELLS = 2**20
-"""Index cells that one step of the set arithmetic handles at a time; a cell takes about 60 bytes."""
 
 
 class Reranker(ABC):
@@ -122,134 +120,27 @@ class KReciprocalReranker(Reranker):
     def scores(self, features: DatasetFeatures) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         num_text, num_image = len(features.text), len(features.image)
         encoded = self._encode(features)
-        sums, index = encoded.sums(), _Inverted.of(encoded, num_text)
+        sums, index = encoded.sums(), k_reciprocal.InvertedRows.of(encoded, num_text)
         for rows, cosine in score_blocks(features.text, features.image, 40 * num_image):
             overlap = np.empty((len(rows), num_image))
-            for part in _parts(index.cells(encoded, rows), _CELLS):
+            for part in k_reciprocal.parts(index.cells(encoded, rows), k_reciprocal.CELLS):
                 overlap[part] = index.overlap(encoded, rows[part])
             total = sums[rows, None] + sums[num_text:]
             jaccard = 1 - overlap / np.maximum(total - overlap, np.finfo(np.float64).tiny)
             yield rows, -(self.lambda_ * (1 - cosine) + (1 - self.lambda_) * jaccard)
 
-    def _encode(self, features: DatasetFeatures) -> "_Rows":
+    def _encode(self, features: DatasetFeatures) -> k_reciprocal.SparseRows:
         """``V`` of all captions, then of all images, over the same order."""
         unit = np.concatenate([features.text, features.image]).astype(np.float32)
         unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         nearest = _nearest(unit, len(features.text), max(self.k1, self.k2))
-        half = max(1, round(self.k1 / 2))
-        keys = _expanded(_reciprocal(nearest, self.k1), _reciprocal(nearest, half), len(unit))
-        row, column = np.divmod(keys, len(unit))
-        weights = [np.zeros(0)]
-        for part in _parts(np.full(len(keys), unit.shape[1]), 8 * _CELLS):
-            weights.append(np.exp(np.einsum("nd,nd->n", unit[row[part]], unit[column[part]], dtype=np.float64) - 1))
-        encoded = _Rows.of(row, column, np.concatenate(weights), len(unit))
-        encoded.value[:] /= encoded.sums()[row]
-        return encoded if self.k2 == 1 else _averaged(encoded, _first(nearest, self.k2))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A sparse matrix (N, N): row i's cells are ``column`` and ``value`` from ``start[i]`` to ``start[i + 1]``."""
-
-    start: np.ndarray  # int64 (N + 1,)
-    column: np.ndarray  # int32 (n,)
-    value: np.ndarray  # float64 (n,)
-
-    @classmethod
-    def of(cls, row: np.ndarray, column: np.ndarray, value: np.ndarray, size: int) -> "_Rows":
-        """From cells in the order of their rows."""
-        return cls(np.searchsorted(row, np.arange(size + 1)), column.astype(np.int32), value)
-
-    def cells(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the cells of ``rows`` (n,) lie, and the position in ``rows`` of each; int64 (m,) both."""
-        return _ranges(self.start[rows], np.diff(self.start)[rows])
-
-    def sums(self) -> np.ndarray:
-        """float64 (N,)"""
-        size = len(self.start) - 1
-        return np.bincount(np.repeat(np.arange(size), np.diff(self.start)), self.value, minlength=size)
-
-
-@dataclass(frozen=True)
-class _Inverted:
-    """The images' rows of a matrix by column: which images have a value at a caption or image."""
-
-    start: np.ndarray  # int64 (N + 1,)
-    image: np.ndarray  # int32 (n,)
-    value: np.ndarray  # float64 (n,)
-    num_image: int
-
-    @classmethod
-    def of(cls, rows: _Rows, num_text: int) -> "_Inverted":
-        size = len(rows.start) - 1
-        first = rows.start[num_text]
-        order = np.argsort(rows.column[first:], kind="stable")
-        image = np.repeat(np.arange(size - num_text, dtype=np.int32), np.diff(rows.start[num_text:]))[order]
-        start = np.searchsorted(rows.column[first:][order], np.arange(size + 1))
-        return cls(start, image, rows.value[first:][order], size - num_text)
-
-    def cells(self, rows: _Rows, which: np.ndarray) -> np.ndarray:
-        """How many cells :meth:`overlap` visits for each of ``which``, and holds for its result; int64 (B,)."""
-        at, position = rows.cells(which)
-        visits = np.bincount(position, np.diff(self.start)[rows.column[at]], minlength=len(which))
-        return visits.astype(np.int64) + self.num_image
-
-    def overlap(self, rows: _Rows, which: np.ndarray) -> np.ndarray:
-        """Sum of the smaller values of rows ``which`` (B,) and of every image; float64 (B, G)."""
-        at, position = rows.cells(which)
-        column = rows.column[at]
-        cell, entry = _ranges(self.start[column], np.diff(self.start)[column])
-        least = np.minimum(rows.value[at][entry], self.value[cell])
-        flat = position[entry] * self.num_image + self.image[cell]
-        return np.bincount(flat, least, minlength=len(which) * self.num_image).reshape(len(which), -1)
+        return k_reciprocal.encode(unit, nearest, self.k1, self.k2)
 
 
 def _nearest(unit: np.ndarray, num_text: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest captions and the nearest images of all (N, D), best first: int64 (N, min(k, Q)), (N, min(k, G))."""
     text, image = top_k(unit, unit[:num_text], k)[0], top_k(unit, unit[num_text:], k)[0]
     return text, image + num_text
-
-
-def _first(nearest: tuple[np.ndarray, np.ndarray], k: int) -> np.ndarray:
-    """``N(p, k)`` of all: int64 (N, n)."""
-    return np.concatenate([members[:, :k] for members in nearest], axis=1)
-
-
-def _reciprocal(nearest: tuple[np.ndarray, np.ndarray], k: int) -> np.ndarray:
-    """``R(p, k)`` of all, as ascending keys ``p N + q``: int64 (n,)."""
-    members = _first(nearest, k)
-    own = np.arange(len(members))[:, None]
-    there, back = (own * len(members) + members).ravel(), (members * len(members) + own).ravel()
-    return np.intersect1d(there, back, assume_unique=True)
-
-
-def _expanded(full: np.ndarray, half: np.ndarray, size: int) -> np.ndarray:
-    """``R*`` of all, from ``R(p, k1)`` and ``R(p, k1 / 2)``; keys as :func:`_reciprocal` gives them."""
-    start = np.searchsorted(half, np.arange(size + 1) * size)
-    row, member = np.divmod(full, size)
-    sizes = np.diff(start)[member]
-    added = [full]
-    for part in _parts(sizes, _CELLS):
-        cell, edge = _ranges(start[:-1][member[part]], sizes[part])
-        keys = row[part][edge] * size + half[cell] % size
-        held = np.isin(keys, full, assume_unique=False, kind="sort")
-        shared = np.bincount(edge, held, minlength=len(sizes[part]))
-        added.append(np.unique(keys[(3 * shared >= 2 * sizes[part])[edge] & ~held]))
-    return np.unique(np.concatenate(added))
-
-
-def _averaged(rows: _Rows, over: np.ndarray) -> _Rows:
-    """Every row's mean over the rows ``over`` (N, k)."""
-    size, k = over.shape
-    keys, values = [], []
-    for part in _parts(np.diff(rows.start)[over].sum(axis=1), _CELLS):
-        at, position = rows.cells(over[part].ravel())
-        flat = (position // k + part.start) * size + rows.column[at]
-        unique, inverse = np.unique(flat, return_inverse=True)
-        keys.append(unique)
-        values.append(np.bincount(inverse, rows.value[at]) / k)
-    row, column = np.divmod(np.concatenate(keys), size)
-    return _Rows.of(row, column, np.concatenate(values), size)
 
 
 def _dense_ranks(scores: np.ndarray) -> np.ndarray:
@@ -260,19 +151,3 @@ def _dense_ranks(scores: np.ndarray) -> np.ndarray:
     steps = np.diff(ordered, axis=1, prepend=ordered[:, :1]) != 0
     np.put_along_axis(ranks, order, np.cumsum(steps, axis=1), axis=1)
     return ranks
-
-
-def _ranges(start: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``start[i] ... start[i] + size[i] - 1`` for all i behind each other, and i for each; int64 (sum of sizes,)."""
-    owner = np.repeat(np.arange(len(size)), size)
-    return np.arange(len(owner)) + np.repeat(start - (np.cumsum(size) - size), size), owner
-
-
-def _parts(cost: np.ndarray, limit: int) -> Iterator[slice]:
-    """Successive slices whose costs (n,) sum up to at most ``limit``, or of one item."""
-    total = np.concatenate([[0], np.cumsum(cost)])
-    first = 0
-    while first < len(cost):
-        last = max(first + 1, int(np.searchsorted(total, total[first] + limit, side="right")) - 1)
-        yield slice(first, last)
-        first = last

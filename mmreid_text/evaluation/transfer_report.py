@@ -69,23 +69,23 @@ def as_markdown(matrix: TransferMatrix, notes: Sequence[str]) -> str:
         lines = [["method", "source", "seeds", *matrix.targets]]
         for row in matrix.rows:
             own = [figures.get((row, target)) for target in matrix.targets]
-            cells = [_cell(figure, name, row.in_domain(target)) for figure, target in zip(own, matrix.targets)]
+            cells = [figure_text(figure, name, row.in_domain(target)) for figure, target in zip(own, matrix.targets)]
             lines.append([row.label, row.source, _seeds(own), *cells])
-        parts += [f"## {name}\n", _table(lines, left=2)]
+        parts += [f"## {name}\n", markdown_table(lines, left=2)]
     if matrix.summaries:
         lines = [["method", "setting", "cells", "seeds", *SHOWN]]
         for summary in matrix.summaries:
-            cells = [_cell(summary.figure, name) for name in SHOWN]
+            cells = [figure_text(summary.figure, name) for name in SHOWN]
             lines.append([summary.name, summary.setting, str(summary.cells), _seeds([summary.figure]), *cells])
-        parts += ["## Mean over cells\n", _table(lines, left=2)]
+        parts += ["## Mean over cells\n", markdown_table(lines, left=2)]
     if matrix.methods:
         parts += [
             "## Differences of methods, over the sources and targets that both have\n",
-            _differences(matrix.methods),
+            differences_table(matrix.methods),
         ]
     pairs = [pair for pair in matrix.pairs if " / " not in pair.source]
     if pairs:
-        parts += ["## Differences on one target, of methods with one source\n", _differences(pairs)]
+        parts += ["## Differences on one target, of methods with one source\n", differences_table(pairs)]
     if len(pairs) < len(matrix.pairs):
         parts.append("Pairs of different sources stand in `matrix.json`.\n")
     if notes:
@@ -156,7 +156,8 @@ def _values(f: Figure) -> dict[str, dict[str, Any]]:
     return values
 
 
-def _cell(figure: Figure | None, name: str, bold: bool = False) -> str:
+def figure_text(figure: Figure | None, name: str, bold: bool = False) -> str:
+    """One measure of a figure, as ``mean ± sd [low, high]``; '-' for none."""
     if figure is None:
         return "-"
     m = METRICS.index(name)
@@ -171,7 +172,8 @@ def _seeds(figures: Sequence[Figure | None]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def _differences(comparisons: Sequence[Comparison]) -> str:
+def differences_table(comparisons: Sequence[Comparison]) -> str:
+    """Differences of rows or methods, a line each, with intervals, p and the seeds in which the second is better."""
     lines = [
         [
             "A",
@@ -193,10 +195,10 @@ def _differences(comparisons: Sequence[Comparison]) -> str:
                 f"{f.p[m]:.4f}",
                 f"{above} of {len(f.per_seed)}",
             ]
-    return _table(lines, left=4)
+    return markdown_table(lines, left=4)
 
 
-def _table(lines: Sequence[Sequence[str]], left: int) -> str:
+def markdown_table(lines: Sequence[Sequence[str]], left: int) -> str:
     """Aligned Markdown: the first ``left`` columns are words, the others figures."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     rule = [":" + "-" * (w - 1) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]

@@ -13,6 +13,7 @@ from mmreid_text.atomic_write import written_beside
 from mmreid_text.evaluation.feature_dumps import METRICS
 from mmreid_text.evaluation.transfer import Row, TransferMatrix
 from mmreid_text.evaluation.transfer_report import SHOWN
+from mmreid_text.visualization.contrast import is_light
 
 COLOURS = "YlGnBu"
 _DARKEST = 0.8  # share of the colours in use, so that text and frames show on all of them
@@ -63,9 +64,8 @@ def _draw_panel(axes: Axes, matrix: TransferMatrix, rows: list[Row], metric: str
         y, x = rows.index(cell.row), matrix.targets.index(cell.target)
         sd = cell.figure.sd[m]
         text = f"{mean[y, x]:.1f}" + ("" if np.isnan(sd) else f" ± {sd:.1f}")
-        axes.text(
-            x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=9, color=_ink(colours((mean[y, x] - low) / span))
-        )
+        ink = "black" if is_light(colours((mean[y, x] - low) / span)) else "white"
+        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=9, color=ink)
         if cell.row.in_domain(cell.target):
             frame = Rectangle((x + 0.035, y + 0.06), 0.93, 0.88, fill=False, edgecolor=FRAME, linewidth=2.2)
             axes.add_patch(frame)
@@ -73,9 +73,3 @@ def _draw_panel(axes: Axes, matrix: TransferMatrix, rows: list[Row], metric: str
     axes.set_title(metric, loc="left", fontsize=12, fontweight="bold")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def _ink(colour: tuple[float, float, float, float]) -> str:
-    """Black or white, whichever contrasts more with a colour (WCAG 2.1's relative luminance)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
-    return "black" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "white"

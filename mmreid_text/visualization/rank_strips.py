@@ -107,7 +107,7 @@ def _draw_strip(canvas: Image.Image, pen: ImageDraw.ImageDraw, strip: RankStrip,
         (MARGIN, top + GAP), verdict, fill=RIGHT if strip.first_right == 1 else WRONG, font=load_font(14, bold=True)
     )
     line_height = 19
-    lines = _wrap(strip.caption, load_font(14), CAPTION_WIDTH - GAP, (_ROW_HEIGHT - 2 * GAP - 26) // line_height)
+    lines = wrap(strip.caption, load_font(14), CAPTION_WIDTH - GAP, (_ROW_HEIGHT - 2 * GAP - 26) // line_height)
     for i, line in enumerate(lines):
         pen.text((MARGIN, top + GAP + 26 + i * line_height), line, fill=INK, font=load_font(14))
     _draw_crop(canvas, pen, strip.target, TARGET, (row, 0, crop_width), "described")
@@ -141,7 +141,7 @@ def open_picture(image: Picture) -> Image.Image:
         return file.convert("RGB")
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, max_lines: int) -> list[str]:
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, max_lines: int) -> list[str]:
     """Break text into lines of at most ``width`` pixels; what does not fit is cut with an ellipsis."""
     lines = [""]
     for word in text.split():
@@ -162,7 +162,7 @@ def cut(word: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """The word, or as much of it as ``width`` pixels hold, and an ellipsis."""
     if font.getlength(word) <= width:
         return word
-    while font.getlength(f"{word}…") > width:
+    while word and font.getlength(f"{word}…") > width:
         word = word[:-1]
     return f"{word}…"
 

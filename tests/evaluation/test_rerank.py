@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mmengine.evaluator import Evaluator
 
 from mmreid_text.evaluation import KReciprocalReranker, Reranker, TopKReranker, rank, rank_scores
-from mmreid_text.evaluation import rerank as module
+from mmreid_text.evaluation import k_reciprocal as module
 from mmreid_text.evaluation.features import DatasetFeatures
 from mmreid_text.registry import METRICS
 
@@ -117,7 +117,7 @@ def naive_k_reciprocal(f, k1, k2, lambda_):
 def test_k_reciprocal_is_the_papers(seed, k1, k2, lambda_, cells):
     features = random_features(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_CELLS", cells)
+        patch.setattr(module, "CELLS", cells)
         scores = gathered(KReciprocalReranker(k1, k2, lambda_), features)
     np.testing.assert_allclose(scores, naive_k_reciprocal(features, k1, k2, lambda_), atol=2e-6)
 
