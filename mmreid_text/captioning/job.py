@@ -1,30 +1,23 @@
 """What a captioning job is: images, caption sources, cleaning; read from a config and checked before work begins."""
 
-import difflib
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmreid_text.atomic_write import write_text
 from mmreid_text.captioning.backends.base import CaptionBackend
 from mmreid_text.captioning.cleaning import CleaningContext
-from mmreid_text.captioning.image_sources import ImageSource
 from mmreid_text.captioning.instructions import Instruction, get_instruction
-from mmreid_text.captioning.shards import JobFolder
+from mmreid_text.captioning.sharded_job import ShardedJob, build_part, check_keys, check_name
 from mmreid_text.captioning.templates import TEMPLATES, choose_template, compose, load_templates
-from mmreid_text.file_lock import alone
-from mmreid_text.registry import CAPTION_BACKENDS, IMAGE_SOURCES
+from mmreid_text.registry import CAPTION_BACKENDS
 
 _JOB_KEYS = ("name", "images", "sources", "seed", "shard_size", "re_asks", "cleaning", "stale_after")
 _SOURCE_KEYS = ("name", "backend", "instruction", "templates")
 _CLEANING = {"min_words": 3, "max_words": 120, "max_repeats": 100}
 _WHOLE = ("seed", "shard_size", "re_asks", *_CLEANING)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MOST_SOURCES = 100
 
 
@@ -50,7 +43,7 @@ class CaptionSource:
 
 
 @dataclass(frozen=True)
-class CaptionJob:
+class CaptionJob(ShardedJob):
     """A captioning job.
 
     Attributes:
@@ -101,9 +94,9 @@ class CaptionJob:
     def from_dict(cls, cfg: Mapping[str, Any]) -> "CaptionJob":
         """The same from a config's top-level keys; names that begin with ``_`` are helpers of the file."""
         cfg = {key: value for key, value in cfg.items() if not key.startswith("_")}
-        _check_keys("", cfg, _JOB_KEYS, ("images", "sources"))
+        check_keys("", cfg, _JOB_KEYS, ("images", "sources"))
         cleaning = dict(cfg.pop("cleaning", {}))
-        _check_keys("cleaning", cleaning, _CLEANING)
+        check_keys("cleaning", cleaning, _CLEANING)
         for key, value in [*cfg.items(), *cleaning.items()]:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if key in _WHOLE and not whole and (key, value) != ("max_repeats", None):
@@ -118,10 +111,9 @@ class CaptionJob:
 
     def check(self) -> None:
         """Raise ValueError where a value is out of range."""
-        for name in [source.name for source in self.sources] + [self.name]:
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"name={name!r} must be letters, digits, '.', '_' and '-': files are called by it.")
-        twice = [name for name in (s.name for s in self.sources) if [s.name for s in self.sources].count(name) > 1]
+        for name in [*self.source_names, self.name]:
+            check_name(name)
+        twice = [name for name in self.source_names if self.source_names.count(name) > 1]
         if twice:
             raise ValueError(f"Two sources are called {twice[0]!r}; give each a name of its own.")
         if self.max_repeats is not None and self.max_repeats > 65_534:
@@ -133,20 +125,20 @@ class CaptionJob:
         if self.re_asks > 1000 or self.shard_size > 65_536:
             raise ValueError(f"re_asks={self.re_asks} and shard_size={self.shard_size} must not pass 1,000 and 65,536.")
 
-    def build_images(self) -> ImageSource:
-        return _build(IMAGE_SOURCES, self.images, "images")
-
     def build_backends(self) -> list[CaptionBackend]:
         """One back end per source; sources of the same config share theirs, its limits and its memory."""
         configs = [source.backend for source in self.sources]
         built: list[CaptionBackend] = []
         for i, config in enumerate(configs):
             first = configs.index(config)
-            built.append(built[first] if first < i else _build(CAPTION_BACKENDS, config, f"sources[{i}].backend"))
+            built.append(built[first] if first < i else build_part(CAPTION_BACKENDS, config, f"sources[{i}].backend"))
         return built
 
-    def facts(self, backends: Sequence[CaptionBackend]) -> dict[str, Any]:
-        """What the captions depend on, in JSON types; where and how fast they are made is left out."""
+    @property
+    def source_names(self) -> list[str]:
+        return [source.name for source in self.sources]
+
+    def facts(self) -> dict[str, Any]:
         sources = [
             {
                 "name": source.name,
@@ -154,47 +146,20 @@ class CaptionJob:
                 "instruction": source.instruction.text,
                 "templates": list(source.templates),
             }
-            for source, backend in zip(self.sources, backends)
+            for source, backend in zip(self.sources, self.build_backends())
         ]
-        return json.loads(
-            json.dumps(
-                {
-                    "name": self.name,
-                    "images": self.images,
-                    "seed": self.seed,
-                    "shard_size": self.shard_size,
-                    "sources": sources,
-                },
-                default=str,
-            )
-        )
-
-    def open(self, out: Path) -> JobFolder:
-        """The job's folder, which other processes may work in; it is refused if it is another job's.
-
-        Raises:
-            ValueError: The folder belongs to a job with other images, sources, seed or shard size.
-        """
-        facts = self.facts(self.build_backends())
-        folder = JobFolder(out, self.shard_size, self.stale_after)
-        stamp = out / "job.json"
-        with alone(out / "job.json.lock"):
-            if stamp.exists():
-                known = json.loads(stamp.read_text())
-                for key, value in facts.items():
-                    if known.get(key) != value:
-                        raise ValueError(
-                            f"{out} belongs to a job with other `{key}` ({_first_difference(known.get(key), value)}). "
-                            "Take another --out, or delete that folder."
-                        )
-            else:
-                write_text(stamp, json.dumps(facts, indent=1, ensure_ascii=False))
-        return folder
+        return {
+            "name": self.name,
+            "images": self.images,
+            "seed": self.seed,
+            "shard_size": self.shard_size,
+            "sources": sources,
+        }
 
 
 def _source_of(number: int, cfg: Mapping[str, Any], seed: int) -> CaptionSource:
     where = f"sources[{number}]"
-    _check_keys(where, cfg, _SOURCE_KEYS, ("name", "backend", "instruction"))
+    check_keys(where, cfg, _SOURCE_KEYS, ("name", "backend", "instruction"))
     instruction = get_instruction(cfg["instruction"])
     wanted = cfg.get("templates")
     if instruction.dynamic != (wanted is not None):
@@ -211,43 +176,3 @@ def _source_of(number: int, cfg: Mapping[str, Any], seed: int) -> CaptionSource:
     elif wanted is not None:
         templates = tuple(load_templates(wanted))
     return CaptionSource(cfg["name"], dict(cfg["backend"]), instruction, templates)
-
-
-def _build(registry: Any, cfg: Mapping[str, Any], where: str) -> Any:
-    cfg = dict(cfg)
-    kind = cfg.get("type")
-    registry.import_from_location()
-    if not isinstance(kind, str) or registry.get(kind) is None:
-        raise ValueError(f"{where}.type={kind!r} is unknown; choose one of {', '.join(sorted(registry.module_dict))}.")
-    if "api_key" in cfg:
-        raise ValueError(
-            f"{where} holds an api_key: put it into an environment variable and name that, api_key_env=..."
-        )
-    try:
-        return registry.build(cfg)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _check_keys(where: str, cfg: Mapping[str, Any], known: Iterable[str], needed: Iterable[str] = ()) -> None:
-    known = tuple(known)
-    for key in cfg:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            raise ValueError(f"the key {f'{where}.{key}'.lstrip('.')!r} is unknown; {hint}")
-    for key in needed:
-        if key not in cfg:
-            raise ValueError(f"the key {f'{where}.{key}'.lstrip('.')!r} is missing (docs/captioning.md).")
-
-
-def _first_difference(known: Any, value: Any) -> str:
-    if isinstance(known, dict) and isinstance(value, dict):
-        for key in [*known, *value]:
-            if known.get(key) != value.get(key):
-                return f"{key}: {_first_difference(known.get(key), value.get(key))}"
-    if isinstance(known, list) and isinstance(value, list):
-        if len(known) != len(value):
-            return f"{len(known)} of them, not {len(value)}"
-        return next((_first_difference(a, b) for a, b in zip(known, value) if a != b), "")
-    return f"{str(known)[:80]!r}, not {str(value)[:80]!r}"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mmreid_text.atomic_write import remove_leftovers, write_text, written_beside
 from mmreid_text.captioning.cleaning_report import CleaningReport
-from mmreid_text.captioning.job import CaptionJob
+from mmreid_text.captioning.sharded_job import ShardedJob
 from mmreid_text.captioning.shards import COUNTS, FAILED, OK, JobFolder
 from mmreid_text.datasets.caption_rows import Columns
 from mmreid_text.datasets.caption_table import CaptionTable, write_caption_table
@@ -26,7 +26,7 @@ def table_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.arrow")
 
 
-def join(job: CaptionJob, folder: JobFolder) -> dict[str, Any]:
+def join(job: ShardedJob, folder: JobFolder) -> dict[str, Any]:
     """Write the caption table and the reports of a job whose shards are all finished.
 
     Beside the table, in the folder: ``rejected-<source>.jsonl`` (every rejected answer), ``failed.jsonl`` (captions
@@ -47,12 +47,13 @@ def join(job: CaptionJob, folder: JobFolder) -> dict[str, Any]:
         with ExitStack() as stack:
             aside = {
                 name: stack.enter_context(stack.enter_context(written_beside(folder.out / name)).open("w"))
-                for name in [f"rejected-{source.name}.jsonl" for source in job.sources] + ["failed.jsonl"]
+                for name in [f"rejected-{source}.jsonl" for source in job.source_names] + ["failed.jsonl"]
             }
-            names = [source.name for source in job.sources]
-            facts = {"captioning": job.facts(job.build_backends())}
+            facts = {"captioning": job.stamp()}
             with suppress(_NoCaptions):  # told below, after the reasons are written
-                write_caption_table(path, joining.chunks(aside), job.name, job.build_images().root, names, facts)
+                write_caption_table(
+                    path, joining.chunks(aside), job.name, job.build_images().root, job.source_names, facts
+                )
             for file in aside.values():
                 file.flush()
         write_text(folder.out / "report.md", joining.markdown())
@@ -73,9 +74,9 @@ class _NoCaptions(Exception):
 class _Joining:
     """Rows of all shards as they pass into the table."""
 
-    def __init__(self, job: CaptionJob, folder: JobFolder) -> None:
+    def __init__(self, job: ShardedJob, folder: JobFolder) -> None:
         self.job, self.folder = job, folder
-        self.counts: dict[str, Counter[str]] = {source.name: Counter() for source in job.sources}
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in job.source_names}
         self.images = 0
         self.cleaning = CleaningReport()
 

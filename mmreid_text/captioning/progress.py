@@ -39,11 +39,12 @@ class JobProgress:
 
     def show(self, bar: "tqdm[None]") -> None:
         counts = self.counts()
-        read, written = (f"{counts[key] / 1e6:,.2f} M" for key in ("prompt_tokens", "completion_tokens"))
-        again = counts["answers"] - captions_of(counts)
-        bar.set_postfix_str(
-            f"failed {counts[FAILED]:,}, asked again {max(again, 0):,}, tokens {read} + {written}", False
-        )
+        told = f"failed {counts[FAILED]:,}"
+        if counts["completion_tokens"]:
+            read, written = (f"{counts[key] / 1e6:,.2f} M" for key in ("prompt_tokens", "completion_tokens"))
+            again = counts["answers"] - captions_of(counts)
+            told += f", asked again {max(again, 0):,}, tokens {read} + {written}"
+        bar.set_postfix_str(told, False)
         bar.update(max(captions_of(counts) - bar.n, 0))
 
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +23,7 @@ from mmreid_text.datasets.work_folder import work_folder
 from mmreid_text.file_lock import alone
 
 OK, REPLACED, FAILED = "ok", "replaced", "failed"
+_LOOK_AGAIN = (0.5, 5.0)  # seconds, at least and at most
 _LIST_CHUNK = 4096
 _RUN = 16_384
 _CODED = pa.dictionary(pa.int32(), pa.string())
@@ -104,6 +107,8 @@ class JobFolder:
         self.list_path = out / "images.arrow"
         self.claims = Claims(out / "claims", stale_after)
         self.name = self.claims.name
+        self._at_work = monotonic()
+        self._jitter = random.Random(self.name)
         self._finished: set[int] = set()
         self._names: ImageNames | None = None
 
@@ -150,8 +155,18 @@ class JobFolder:
             if self.shard_path(shard).exists():  # finished between looking and claiming
                 self.claims.release(shard)
                 continue
+            self._at_work = monotonic()
             return claim
         return None
+
+    def pause(self) -> float:
+        """Seconds until it is worth while to look for a shard again, where :meth:`claim_next` has found none.
+
+        The longer nothing was to do, the longer: hundreds of idle processes would keep a shared file system busy. They
+        do not fall into step.
+        """
+        least, most = _LOOK_AGAIN
+        return min(max((monotonic() - self._at_work) / 4, least), most) * self._jitter.uniform(0.8, 1.2)
 
     def finish(self, shard: int, rows: Sequence[dict[str, Any]], counts: Counter[str]) -> bool:
         """Write a shard unless another process has finished it already; True if this is the one that counts."""
@@ -168,6 +183,7 @@ class JobFolder:
                 os.replace(part, self.shard_path(shard))
         part.unlink(missing_ok=True)
         self.clear(shard)
+        self._at_work = monotonic()
         return first
 
     def clear(self, shard: int) -> None:

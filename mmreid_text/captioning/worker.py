@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from mmreid_text.captioning.shards import FAILED, OK, REPLACED, JobFolder
 from mmreid_text.captioning.templates import choose_template
 
 _BEAT = 2.0
-_LOOK_AGAIN = 0.5
 _MOST_OPEN = 16
 """Shards of one process at a time: one that a slow answer holds up does not hold up the others."""
 _READERS = 32
@@ -63,11 +62,12 @@ class CaptionWorker:
         self._open: dict[int, _OpenShard] = {}
         self._queues: dict[int, asyncio.Queue[tuple[_OpenShard, int, int]]] = {}
         self._decided: asyncio.Event
+        self._dropped: asyncio.Event
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_READERS, "read"))
-        self._decided = asyncio.Event()
+        self._decided, self._dropped = asyncio.Event(), asyncio.Event()
         async with AsyncExitStack() as stack:
             # Sources may share a back end; each is entered once.
             backends = {id(backend): backend for backend in self.backends}
@@ -101,7 +101,9 @@ class CaptionWorker:
                     continue
                 if not self._open and len(self.folder.finished()) == self.folder.num_shards:
                     return
-                await asyncio.sleep(_LOOK_AGAIN)
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._dropped.wait(), self.folder.pause())
+                self._dropped.clear()
                 continue
             self._decided.clear()
             await self._decided.wait()
@@ -205,6 +207,7 @@ class CaptionWorker:
         if self._open.get(shard.claim.shard) is shard:  # else this process has claimed it once more
             del self._open[shard.claim.shard]
         self._decided.set()
+        self._dropped.set()
 
     def _row(self, shard: _OpenShard, image: int, source: int) -> dict[str, Any]:
         name, asked, told = shard.names[image], self.job.sources[source], shard.answers[image, source]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmreid_text.captioning import shards
 from mmreid_text.captioning.claims import Claims
 from mmreid_text.captioning.image_sources import ImageSource
 from mmreid_text.captioning.journal import Answer, Journal, read_journals
@@ -226,6 +227,25 @@ def test_shards_are_dealt_out_until_all_are_finished(tmp_path):
     third.finish(1, [row(third, 1, 0)], Counter())
     assert third.claim_next().shard == 2
     assert not (tmp_path / "claims" / "0000001.0").exists()
+
+
+def test_who_finds_nothing_to_do_looks_ever_more_seldom(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(shards, "monotonic", lambda: clock[0])
+    busy, idle = job_folder(tmp_path, images=4), job_folder(tmp_path, images=4)
+    claim = busy.claim_next()
+    pauses = []
+    for _ in range(40):
+        assert idle.claim_next() is None
+        pauses.append(idle.pause())
+        clock[0] += pauses[-1]
+    assert all(0.4 <= pause <= 0.6 for pause in pauses[:3])
+    assert all(4 <= pause <= 6 for pause in pauses[-10:])
+    assert len({round(pause, 3) for pause in pauses[-10:]}) > 5
+    assert abs(idle.pause() - busy.pause()) > 1e-6
+    busy.claims.release(claim.shard)
+    assert idle.claim_next() is not None
+    assert idle.pause() <= 0.6
 
 
 def test_a_damaged_shard_is_named(tmp_path):
