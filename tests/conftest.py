@@ -1,15 +1,24 @@
-"""Small data roots in exactly the published layouts, with real JPEGs of 12 identities."""
+"""Small data roots in exactly the published layouts, with real JPEGs of 12 identities; plain texts of configs."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from plain_configs import plain
 
 CUHK_FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market", "test_query", "train_query")
 SPLIT_OF = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
 COLOURS = ["black", "white", "red", "green", "blue", "grey", "brown", "pink", "yellow", "purple", "orange", "teal"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_config_text() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yapf.yapflib.yapf_api.FormatCode", plain)
+        yield
 
 
 def write_jpeg(path: Path, seed: int) -> None:

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+import torch
 import torch.distributed as dist
 
 
@@ -42,11 +43,12 @@ def _fork(rank: int, world: int, store: str, function: Callable[[int], None]) ->
         return pid
     code = 1
     try:
+        torch.set_num_threads(1)  # a pool of threads does not come through a fork
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
         if world > 1:
             dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
         function(rank)
-        if world > 1:
+        if dist.is_initialized():
             dist.destroy_process_group()
         code = 0
     except BaseException:

@@ -1,11 +1,9 @@
-"""Run by torchrun: one training step of a tiny IRRA on this rank's share of a fixed batch; rank 0 saves it."""
+"""``irra_step.py OUT DTYPE MICRO_BATCH SDM_ON_MASKED``: two ranks take one training step of a tiny IRRA; OUT is it."""
 
 import sys
 
 import torch
-import torch.distributed as dist
-from mmengine.model import MMDistributedDataParallel
-from two_process_step import global_batch, step, tiny_encoders
+from two_process_step import global_batch, step_of_two_ranks, tiny_encoders
 
 from mmreid_text.registry import MODELS
 
@@ -34,11 +32,5 @@ def irra_batch(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
 if __name__ == "__main__":
     out, dtype = sys.argv[1], getattr(torch, sys.argv[2])
     options = dict(micro_batch=int(sys.argv[3]) or None, sdm_on_masked=bool(int(sys.argv[4])))
-    dist.init_process_group("gloo")
-    rank, world = dist.get_rank(), dist.get_world_size()
-    model = MMDistributedDataParallel(tiny_irra(dtype, **options), device_ids=None, broadcast_buffers=False)
-    # Every other pair: the ranks draw different numbers of masked words.
-    result = step(model, {key: value[rank::world] for key, value in irra_batch(dtype).items()})
-    if rank == 0:
-        torch.save(result, out)
-    dist.destroy_process_group()
+    # Of every other pair: the ranks draw different numbers of masked words.
+    sys.exit(step_of_two_ranks(out, tiny_irra(dtype, **options), irra_batch(dtype)))

@@ -1,9 +1,9 @@
-"""Run by torchrun: one training step of a tiny DualEncoder on this rank's share of a fixed batch; rank 0 saves it."""
+"""``two_process_step.py OUT DTYPE MICRO_BATCH``: two ranks take one training step of a tiny DualEncoder; OUT is it."""
 
 import sys
 
 import torch
-import torch.distributed as dist
+from fork_ranks import fork_ranks
 from mmengine.model import MMDistributedDataParallel
 
 from mmreid_text.registry import MODELS
@@ -61,13 +61,19 @@ def step(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict:
     )
 
 
+def step_of_two_ranks(out: str, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
+    """Save rank 0's losses and gradients where two share a batch; returns whether a rank failed."""
+
+    def work(rank: int) -> None:
+        ranked = MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
+        # Ranks take every other pair, as a distributed sampler deals them.
+        result = step(ranked, {key: value[rank::2] for key, value in batch.items()})
+        if rank == 0:
+            torch.save(result, out)
+
+    return int(any(fork_ranks(2, work)))
+
+
 if __name__ == "__main__":
     out, dtype, micro_batch = sys.argv[1], getattr(torch, sys.argv[2]), int(sys.argv[3]) or None
-    dist.init_process_group("gloo")
-    rank, world = dist.get_rank(), dist.get_world_size()
-    model = MMDistributedDataParallel(tiny_model(dtype, micro_batch), device_ids=None, broadcast_buffers=False)
-    # Ranks take every other pair, as a distributed sampler deals them.
-    result = step(model, {key: value[rank::world] for key, value in global_batch(dtype).items()})
-    if rank == 0:
-        torch.save(result, out)
-    dist.destroy_process_group()
+    sys.exit(step_of_two_ranks(out, tiny_model(dtype, micro_batch), global_batch(dtype)))

@@ -8,6 +8,8 @@ from mmreid_text.datasets.concat_dataset import ConcatDataset
 from mmreid_text.datasets.cuhk_pedes import CUHKPEDES
 from mmreid_text.datasets.icfg_pedes import ICFGPEDES
 from mmreid_text.datasets.luperson_mllm import LUPersonMLLM
+from mmreid_text.datasets.luperson_t import LUPersonT
+from mmreid_text.datasets.mals import MALS
 from mmreid_text.datasets.procedural_pedestrians import ProceduralPedestrians
 from mmreid_text.datasets.rstpreid import RSTPReid
 from mmreid_text.datasets.samplers import ArraySampler, IdentitySampler
@@ -19,11 +21,13 @@ multiprocessing.set_forkserver_preload(["torch", "mmreid_text.datasets"])
 __all__ = [
     "CUHKPEDES",
     "ICFGPEDES",
+    "MALS",
     "ArraySampler",
     "CaptionTable",
     "ConcatDataset",
     "IdentitySampler",
     "LUPersonMLLM",
+    "LUPersonT",
     "ProceduralPedestrians",
     "RSTPReid",
     "TextReIDDataset",

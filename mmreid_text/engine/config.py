@@ -59,6 +59,8 @@ FREE_KEYS = frozenset(
     {"env_cfg.mp_cfg", "env_cfg.dist_cfg", "optim_wrapper.clip_grad", "optim_wrapper.paramwise_cfg", "compile"}
 )
 WEIGHT_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors"})
+# By the type of model.init_cfg: its keys that name a file, a folder, a URL or a hub name, and that options may add.
+WEIGHT_KEYS = {"CLIPPretrained": ("checkpoint",), "EncoderWeights": ("image", "text", "checkpoint")}
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
@@ -204,20 +206,24 @@ def set_num_ids(cfg: Config) -> None:
 
 
 def check_weights(cfg: Config) -> None:
-    """Stop at once where the model's pretrained weights are a file that does not exist; hub names pass.
+    """Stop at once where the model's pretrained weights are a file that does not exist; hub names and URLs pass.
 
     Raises:
         FileNotFoundError: Names the file and how to name another.
     """
     init_cfg = cfg.model.get("init_cfg") or {}
-    checkpoint = str(init_cfg.get("checkpoint") or "")
-    if init_cfg.get("type") != "CLIPPretrained" or not checkpoint:
-        return
-    path = Path(checkpoint).expanduser()
-    if (path.suffix in WEIGHT_SUFFIXES or checkpoint[0] in "./~") and not path.exists():
+    named = {key: init_cfg[key] for key in WEIGHT_KEYS.get(init_cfg.get("type"), ()) if init_cfg.get(key)}
+    if "image" in named and "text" in named:
+        named.pop("checkpoint", None)  # which is for encoders that have no file of their own
+    for key, source in named.items():
+        source = str(source)
+        path = Path(source).expanduser()
+        if "://" in source or path.exists() or not (path.suffix in WEIGHT_SUFFIXES or source[0] in "./~"):
+            continue
         raise FileNotFoundError(
-            f"model.init_cfg: the weights {path} do not exist. Train the config whose run writes them, if it is one of "
-            "ours; docs/data.md says how to get CLIP's. --cfg-options model.init_cfg.checkpoint=... names another file."
+            f"model.init_cfg.{key}: the weights {path} do not exist. Train the config whose run writes them, if it is "
+            "one of ours; docs/data.md says how to get published ones. "
+            f"--cfg-options model.init_cfg.{key}=... names another file."
         )
 
 
@@ -271,6 +277,7 @@ def _check_option(cfg: Config, option: str) -> None:
             raise KeyError(f"--cfg-options {option}: {above} is a value, it has no key {part!r}")
         if part not in node:
             known = set(node) | (TOP_LEVEL_KEYS if i == 0 else _parameters(node.get("type")) | _untyped_keys(above))
+            known.update(WEIGHT_KEYS.get(node.get("type"), ()))
             if part in known:  # a constructor's argument that the config leaves at its default
                 return
             raise KeyError(f"--cfg-options {option}: {part!r} names nothing.{nearest(part, known)}")

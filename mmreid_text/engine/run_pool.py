@@ -66,7 +66,8 @@ class Run:
         if self.start is not None:
             source = result_names(cfg.train_dataloader)[0]  # matters where each benchmark has a best epoch of its own
             weights = best_checkpoint(self.start.work_dir, source)
-            cfg.model.init_cfg = dict(type="CLIPPretrained", checkpoint=str(weights.absolute()))
+            loader = (cfg.model.get("init_cfg") or {}).get("type", "CLIPPretrained")
+            cfg.model.init_cfg = dict(type=loader, checkpoint=str(weights.absolute()))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, config_text(cfg))
 

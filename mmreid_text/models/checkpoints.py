@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import nn
 
-from mmreid_text.models.backbones.clip_vision_encoder import resize_positions
+from mmreid_text.models.backbones.patch_encoder import resize_positions
 from mmreid_text.models.hub import download_clip
 from mmreid_text.models.layouts import ENCODERS, HEADS, Layout, layout_of
 from mmreid_text.models.peers import heads_of_width, irra_grid
@@ -112,12 +112,12 @@ def load_clip(checkpoint: str, img_size: tuple[int, int] | None = None) -> CLIPW
         FileNotFoundError: There is no such file or folder, or the hub cannot be reached and the cache lacks the model.
         ValueError: The file cannot be read, or holds no CLIP vision transformer.
     """
-    path = _locate(str(checkpoint))
+    path = locate_weights(str(checkpoint))
     config: dict[str, Any] = {}
     if (path.parent / "config.json").is_file() and path.name in WEIGHT_FILES:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
         _check_config(config, path.parent / "config.json")
-    raw = _read_tensors(path)
+    raw = read_tensors(path)
     layout = layout_of(raw, path)
     state, dropped = layout.convert(raw)
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
@@ -215,7 +215,8 @@ def _report(
     return "\n  ".join(lines)
 
 
-def _locate(checkpoint: str) -> Path:
+def locate_weights(checkpoint: str) -> Path:
+    """The weight file that a file, a folder or a Hugging Face name stands for."""
     path = Path(checkpoint).expanduser()
     if path.is_dir():
         for name in WEIGHT_FILES:
@@ -236,7 +237,7 @@ def _locate(checkpoint: str) -> Path:
     )
 
 
-def _read_tensors(path: Path) -> State:
+def read_tensors(path: Path) -> State:
     """All tensors of a file by name, whatever its container."""
     try:
         if path.suffix == ".safetensors":

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseDataPreprocessor
 
+from mmreid_text.datasets.transforms.tokenizer import EOT
 from mmreid_text.models.losses.masked_language_loss import masked_positions
 from mmreid_text.registry import MODELS
 
@@ -24,7 +25,7 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
     lists (``image`` of (3, H, W), ``text`` of (n, N) with all captions of the image, ids, ``dataset`` names).
 
     The result is the same dict for both, without ``erase_box``: ``image`` float32 (B, 3, H, W); ``text``,
-    ``masked_text`` and ``mlm_labels`` cut to the longest caption of the batch, its EOT included; ``lengths``, the
+    ``masked_text`` and ``mlm_labels`` cut to the longest caption of the batch, its end token included; ``lengths``, the
     tokens of each caption, a list of int on the host; ``mlm_positions`` int64 (T,), where ``mlm_labels``, cut and
     flattened, are not 0, so that no one need ask the device; ids int64 (B,). For a test batch ``text`` is
     (sum of n, N), and ``num_captions`` lists each image's n.
@@ -37,9 +38,11 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         std: Of red, green and blue, in units of 0..255. Default: CLIP's.
         trim_text: Whether to cut texts to the batch's longest. CLIP's features do not change by it; IRRA's relation
             head, which reads padding, wants False.
+        eot: Id of the token that ends a caption and stands in it once. None where ids other than CLIP's are padded
+            with 0, which stands for nothing else: a caption then ends with its last id that is not 0.
 
     Raises:
-        ValueError: Images of a batch differ in size.
+        ValueError: Images of a batch differ in size, or a caption does not end with ``eot``.
 
     Config::
 
@@ -55,9 +58,11 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         mean: Sequence[float] = _MEAN_255,
         std: Sequence[float] = _STD_255,
         trim_text: bool = True,
+        eot: int | None = EOT,
     ) -> None:
         super().__init__(non_blocking=True)
         self.trim_text = trim_text
+        self.eot = eot
         buffers = {
             "scale": [1 / s for s in std],
             "shift": [-m / s for m, s in zip(mean, std)],
@@ -69,7 +74,7 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         batch = dict(data) if isinstance(data["image"], torch.Tensor) else _join(data)
         # Masking leaves EOT in its place, so both texts are equally long.
-        batch["lengths"] = (batch["text"].argmax(dim=1) + 1).tolist()  # EOT is the largest id
+        batch["lengths"] = self._lengths(batch["text"])
         width = max(batch["lengths"]) if self.trim_text else batch["text"].shape[1]
         if batch.get("mlm_labels") is not None:
             positions = masked_positions(batch["mlm_labels"][:, :width])
@@ -85,6 +90,17 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         elif box is not None:
             _erase_masked(image, self.cast_data(box), self.erase_value)
         return batch
+
+    def _lengths(self, text: torch.Tensor) -> list[int]:
+        if self.eot is None:
+            return text.count_nonzero(dim=1).tolist()
+        ends = text == self.eot
+        if not ends.any(dim=1).all():
+            raise ValueError(
+                f"A caption lacks the id {self.eot}, which ends CLIP's. For captions of another tokenizer set "
+                "model.data_preprocessor.eot=None."
+            )
+        return (ends.to(torch.int8).argmax(dim=1) + 1).tolist()
 
 
 def _join(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPTokenizer
 
 from mmreid_text.atomic_write import written_beside
 from mmreid_text.datasets.transforms.tokenizer import EOT, SOT, VOCAB, get_tokenizer, read_merges
+from mmreid_text.file_lock import alone
 from mmreid_text.models.checkpoints import CLIPWeights
 from mmreid_text.models.data_preprocessor import CLIP_MEAN, CLIP_STD
 from mmreid_text.models.layouts import to_hugging_face, to_irra
@@ -75,7 +76,7 @@ def export_hugging_face(weights: CLIPWeights, folder: Path, tau: float = 0.01) -
 
     Raises:
         FileExistsError: The folder holds something.
-        ValueError: The vocabulary is not CLIP's.
+        ValueError: The vocabulary is not CLIP's, or another process is writing the folder.
     """
     _check_vocabulary(weights)
     arch = weights.arch
@@ -156,14 +157,18 @@ def _image_processor(weights: CLIPWeights) -> CLIPImageProcessor:
 
 @contextmanager
 def _folder_beside(folder: Path) -> Iterator[Path]:
-    """Give a new folder beside ``folder``, which becomes it when the block has ended without an error."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not an empty folder: give another, or remove it.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    beside.mkdir()
-    try:
-        yield beside
-        os.replace(beside, folder)
-    finally:
+    """Give a new folder beside ``folder``, which becomes it when the block has ended without an error.
+
+    What a killed process has left of it goes first.
+    """
+    beside = folder.with_name(f".{folder.name}.part")
+    with alone(beside.with_suffix(".lock"), f"Another process is writing {folder}: wait for it, or end it"):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FileExistsError(f"{folder} exists and is not an empty folder: give another, or remove it.")
         shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            yield beside
+            os.replace(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""CLIP weights from the Hugging Face hub or its local cache."""
+"""Weights and vocabularies from the Hugging Face hub or its local cache."""
 
 import os
 import socket
@@ -39,6 +39,28 @@ def download_clip(name: str, weight_files: Sequence[str]) -> Path:
         f"{constants.ENDPOINT} ({reason}). On a machine with access, download config.json and {weight_files[0]} (or "
         f"{weight_files[1]}) of {name} and put them into {folder}{os.sep}, or into any folder that you name as the "
         "checkpoint; or set HF_HOME to a cache that holds the model; or name OpenAI's .pt file as the checkpoint."
+    )
+
+
+def download_file(name: str, file: str) -> Path:
+    """Path of one file of a hub model; the local cache comes first.
+
+    Raises:
+        FileNotFoundError: The cache lacks it and the hub does not give it. The error says where to put it.
+    """
+    try:
+        return Path(hf_hub_download(name, file, local_files_only=True))
+    except (EntryNotFoundError, HFValidationError):
+        pass
+    try:
+        _knock()
+        return Path(hf_hub_download(name, file, etag_timeout=_CONNECT_SECONDS))
+    except (EntryNotFoundError, HFValidationError, HTTPError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise FileNotFoundError(
+        f"{file} of {name!r} is not in the local cache {constants.HF_HUB_CACHE} and cannot be had from "
+        f"{constants.ENDPOINT} ({reason}). On a machine with access, download it and name the file or its folder in "
+        "the config; or set HF_HOME to a cache that holds the model."
     )
 
 

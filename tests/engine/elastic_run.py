@@ -116,7 +116,6 @@ def config(folder: Path, world: int, epochs: int, kill: list[int] | None) -> Con
 
 
 def train(rank: int, folder: Path, world: int, epochs: int, kill: list[int] | None, writing: str) -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     cfg = config(folder, world, epochs, kill)
     set_start(cfg, "auto")

@@ -10,15 +10,16 @@ from mmengine.optim import LinearLR  # noqa: F401  (registers mmengine's schedul
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 
 from mmreid_text.datasets import CUHKPEDES, TextReIDDataset, write_caption_table
-from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, check_shares, load_config, set_start
+from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, check_shares, check_weights, load_config, set_start
 from mmreid_text.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
-# Files of a matrix name configs (test_matrix_runs.py); captioning jobs are none (tests/captioning/test_job.py).
+# Files of a matrix name configs (test_matrix_runs.py); captioning jobs are none (captioning/test_job.py and
+# tools/test_pseudo_text.py).
 CONFIGS = sorted(
     p
     for p in (ROOT / "configs").rglob("*.py")
-    if not ("_base_" in p.parts or p.stem.startswith("matrix"))
+    if not ("_base_" in p.parts or p.stem.startswith(("matrix", "pseudo_text")))
     and (p.parent.name != "captioning" or p.stem.startswith("tiny"))
 )
 #: Sizes of encoders that build in no time, whatever their type.
@@ -183,6 +184,35 @@ def test_start_is_what_is_resumed_or_loaded(tmp_path):
         start("nowhere.pth")
 
 
+def test_weights_that_are_missing_stop_at_once(tmp_path):
+    def check(**init_cfg):
+        path = ROOT / "configs" / ("unipt/vit_b16_cuhk.py" if len(init_cfg) > 1 else "nam/clip_b16_luperson.py")
+        check_weights(load_config(str(path), {f"model.init_cfg.{key}": value for key, value in init_cfg.items()}))
+
+    there, bert = tmp_path / "my weights.pth", "google-bert/bert-base-uncased"
+    there.touch()
+    lost, folder = f"{tmp_path}/lost.pth", f"{tmp_path}/lost"
+    check(checkpoint=str(there))
+    check(checkpoint="openai/clip-vit-base-patch16")
+    check(checkpoint=lost, image=str(there), text=bert)  # each encoder has a file of its own
+    check(checkpoint=None, image="https://example.org/vit.pth", text=str(tmp_path))
+    check(checkpoint=str(there), image=None)
+    for given, key in (
+        (dict(checkpoint=lost), "checkpoint"),
+        (dict(checkpoint=lost, text=bert), "checkpoint"),
+        (dict(checkpoint=lost, image=str(there)), "checkpoint"),
+        (dict(checkpoint=str(there), image=lost), "image"),
+        (dict(checkpoint=None, text=folder), "text"),
+    ):
+        message = rf"model\.init_cfg\.{key}: the weights {given[key]} do not exist.* --cfg-options model.init_cfg.{key}="
+        with pytest.raises(FileNotFoundError, match=message):
+            check(**given)
+    with pytest.raises(KeyError, match=r"'imgae' names nothing\. Did you mean 'image'"):
+        load_config(str(ROOT / "configs/unipt/vit_b16_cuhk.py"), {"model.init_cfg.imgae": lost})
+    with pytest.raises(KeyError, match="'image' names nothing"):
+        load_config(FLAGSHIP, {"model.init_cfg.image": lost})
+
+
 def test_ranks_want_equal_shares():
     cfg = load_config(FLAGSHIP)
     check_shares(cfg)
@@ -217,7 +247,7 @@ def test_missing_data_names_folder_and_page(monkeypatch, tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
 def test_every_config_builds(path):
     cfg = load_config(str(path))
-    assert set(cfg) <= TOP_LEVEL_KEYS
+    assert {key for key in cfg if not key.startswith("_")} <= TOP_LEVEL_KEYS
     model = copy.deepcopy(cfg.model)
     # The architecture's arguments are checked at a size that builds in no time.
     for encoder in (model.image_encoder, model.text_encoder):

@@ -1,17 +1,15 @@
 """A rank that dies: the job ends by itself, and says which rank and how to go on."""
 
 import os
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import pytest
+import scripts
 
 from mmreid_text.engine import distributed
 from mmreid_text.engine.distributed import first_failure_speaks
 
-LAUNCH = Path(__file__).parents[2] / "tools/launch.py"
+LAUNCH = "tools/launch.py"
 SCRIPT = """
     import os, signal, sys
     import torch, torch.distributed as dist
@@ -30,8 +28,7 @@ SCRIPT = """
 @pytest.mark.parametrize(("way", "words"), [("killed", "was ended by SIGKILL"), ("raised", "ended with code 1")])
 def test_the_launcher_names_the_rank_and_the_remedy(way, words, tmp_path):
     (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT))
-    command = [sys.executable, LAUNCH, "--standalone", "--nproc_per_node=2", tmp_path / "train.py", way]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = scripts.run(LAUNCH, "--standalone", "--nproc_per_node=2", tmp_path / "train.py", way)
     assert done.returncode == 1
     error, remedy = done.stderr.strip().splitlines()[-2:]
     assert error.startswith("error: rank 1 (process ")
@@ -43,8 +40,7 @@ def test_the_launcher_names_the_rank_and_the_remedy(way, words, tmp_path):
 
 def test_a_job_that_succeeds_says_nothing(tmp_path):
     (tmp_path / "train.py").write_text("print('done')")
-    command = [sys.executable, LAUNCH, "--standalone", "--nproc_per_node=1", tmp_path / "train.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = scripts.run(LAUNCH, "--standalone", "--nproc_per_node=1", tmp_path / "train.py")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "done", "")
 
 
@@ -53,20 +49,23 @@ def test_no_rank_ends_before_the_last_one_is_done(tmp_path):
         import sys, time
         from pathlib import Path
         import torch.distributed as dist
+        from fork_ranks import fork_ranks
         from mmreid_text.engine.distributed import leave_group
         saved = Path(sys.argv[1])
-        dist.init_process_group("gloo")
-        if dist.get_rank() == 0:
-            time.sleep(2)
-            saved.touch()
-        leave_group()
-        assert saved.exists()
-        assert not dist.is_initialized()
-        leave_group()
+
+        def work(rank):
+            if rank == 0:
+                time.sleep(2)
+                saved.touch()
+            leave_group()
+            assert saved.exists()
+            assert not dist.is_initialized()
+            leave_group()
+
+        sys.exit(any(fork_ranks(2, work)))
     """
     (tmp_path / "train.py").write_text(textwrap.dedent(script))
-    command = [sys.executable, LAUNCH, "--standalone", "--nproc_per_node=2", tmp_path / "train.py", tmp_path / "saved"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = scripts.run(tmp_path / "train.py", tmp_path / "saved")
     assert done.returncode == 0, done.stderr
 
 

@@ -1,16 +1,12 @@
 """Training that ranks leave and join, killed amid an epoch and amid writing: it ends as one process does."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 import torch
 
-TESTS = Path(__file__).parents[1]
 PHASES = {
     "rank 1 of 2 dies": dict(world=2, epochs=4, kill=[1, 1]),
     "checkpoint cut": dict(world=1, epochs=2, kill_writing="epoch_2.pth"),
@@ -22,13 +18,7 @@ PHASES = {
 
 
 def run(folder, phases):
-    done = subprocess.run(
-        [sys.executable, TESTS / "engine/elastic_run.py", folder, json.dumps(phases)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = scripts.run("tests/engine/elastic_run.py", folder, json.dumps(phases))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((folder / "report.json").read_text())
 

@@ -2,13 +2,11 @@
 
 import errno
 import os
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,10 +139,7 @@ WORKER = """
 @pytest.mark.parametrize("nodes", ["0,0", "0,1", "0,1,2", "0,0,1"])
 def test_ranks_of_all_nodes_end_with_the_same_whole_table_in_bounded_memory(nodes, tmp_path):
     (tmp_path / "worker.py").write_text(textwrap.dedent(WORKER))
-    env = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "worker.py"), str(tmp_path), nodes], env=env, capture_output=True, text=True
-    )
+    done = scripts.run(tmp_path / "worker.py", tmp_path, nodes, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr[-3000:]
     world = len(nodes.split(","))
     expected = np.zeros((64, 77), np.uint8)

@@ -1,8 +1,10 @@
 """Runs: what is done stays done, what is another config's goes (real ones: tests/procedural, tests/tools)."""
 
 import json
+import textwrap
 
 import pytest
+import scripts
 from small_procedural import small_procedural
 
 from mmreid_text.engine import training_run
@@ -51,6 +53,40 @@ def test_what_was_trained_is_tested_only_where_the_test_was_cut_off(calls, tmp_p
     cfg.train_cfg.max_epochs = 2
     train_and_test(cfg, tmp_path / "run")
     assert calls[3:] == ["train", ("epoch_1.pth", list(TARGETS))]
+
+
+def test_ranks_test_the_same_epoch(tmp_path):
+    """Rank 0 still writes the best epoch when the other one has ended its training."""
+    script = """
+        import sys, time
+        from pathlib import Path
+        from types import SimpleNamespace
+        from fork_ranks import fork_ranks
+        from small_procedural import small_procedural
+        from mmreid_text.engine import training_run
+        folder, cfg = Path(sys.argv[1]), small_procedural(Path(sys.argv[1]))
+
+        def work(rank):
+            def train():
+                if rank == 0:
+                    time.sleep(1)
+                    (folder / "run/best_mean_R1_epoch_1.pth").touch()
+
+            def test(cfg, work_dir, checkpoint, hooks):
+                (folder / f"tested_{rank}").write_text(checkpoint.name)
+                return {}
+
+            training_run.Runner = SimpleNamespace(from_cfg=lambda cfg: SimpleNamespace(train=train))
+            training_run.run_test = test
+            training_run.train_and_test(cfg, folder / "run")
+
+        sys.exit(any(fork_ranks(2, work)))
+    """
+    (tmp_path / "run").mkdir()
+    (tmp_path / "ranks.py").write_text(textwrap.dedent(script))
+    done = scripts.run(tmp_path / "ranks.py", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / f"tested_{rank}").read_text() for rank in range(2)] == ["best_mean_R1_epoch_1.pth"] * 2
 
 
 def test_without_training_the_weights_are_tested_as_they_are(calls, tmp_path):

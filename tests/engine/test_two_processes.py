@@ -1,22 +1,16 @@
 """Two processes against one on the same global batch."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+import scripts
 import torch
 from irra_step import irra_batch, tiny_irra
 from two_process_step import global_batch, step, tiny_model
 
-WORKER = Path(__file__).parents[1] / "two_process_step.py"
-IRRA_WORKER = WORKER.with_name("irra_step.py")
 
-
-def torchrun(*args: str, env: dict | None = None) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+def two_ranks(script: str, *args: object) -> dict:
+    done = scripts.run(f"tests/{script}", *args)
     assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(args[0], weights_only=True)
 
 
 def assert_equal_steps(one: dict, two: dict, bound: float) -> None:
@@ -39,8 +33,7 @@ def assert_equal_steps(one: dict, two: dict, bound: float) -> None:
     ("dtype", "bound", "micro_batch"), [("float64", 1e-9, 0), ("float32", 1e-5, 0), ("float64", 1e-9, 3)]
 )
 def test_loss_and_every_gradient_equal_one_process(dtype, bound, micro_batch, tmp_path):
-    torchrun(str(WORKER), str(tmp_path / "two.pt"), dtype, str(micro_batch))
-    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    two = two_ranks("two_process_step.py", tmp_path / "two.pt", dtype, micro_batch)
     one = step(tiny_model(getattr(torch, dtype)), global_batch(getattr(torch, dtype)))
 
     assert_equal_steps(one, two, bound)
@@ -51,8 +44,7 @@ def test_loss_and_every_gradient_equal_one_process(dtype, bound, micro_batch, tm
     ("dtype", "bound", "micro_batch", "sdm_on_masked"), [("float64", 1e-9, 3, False), ("float32", 1e-5, 0, True)]
 )
 def test_irra_with_unequal_numbers_of_masked_words(dtype, bound, micro_batch, sdm_on_masked, tmp_path):
-    torchrun(str(IRRA_WORKER), str(tmp_path / "two.pt"), dtype, str(micro_batch), str(int(sdm_on_masked)))
-    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    two = two_ranks("irra_step.py", tmp_path / "two.pt", dtype, micro_batch, int(sdm_on_masked))
     one = step(tiny_irra(getattr(torch, dtype), sdm_on_masked=sdm_on_masked), irra_batch(getattr(torch, dtype)))
     assert one["losses"].keys() == {"loss_sdm", "loss_tal", "loss_id", "loss_mlm"}
     assert {"classifier.weight", "relation.mlm_head.fc.weight", "relation.cross_attn.in_proj_weight"} <= set(

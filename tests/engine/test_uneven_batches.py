@@ -1,24 +1,12 @@
 """Captions that do not divide among ranks and batches: padded, and the loss is still that of one process."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import scripts
 import torch
 from two_process_step import global_batch, step, tiny_model
 
-TESTS = Path(__file__).parents[1]
-
 
 def test_every_step_equals_one_process_on_the_joined_batch(tmp_path):
-    done = subprocess.run(
-        [sys.executable, TESTS / "engine/uneven_steps.py", tmp_path / "steps"],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = scripts.run("tests/engine/uneven_steps.py", tmp_path / "steps")
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [torch.load(tmp_path / f"steps.{rank}", weights_only=True) for rank in range(3)]
     rows = [[step["rows"] for step in steps] for steps in ranks]

@@ -13,7 +13,6 @@ CAPTIONS, WORLD, BATCH = 7, 3, 2
 
 
 def work(rank: int) -> None:
-    torch.set_num_threads(1)
     model = MMDistributedDataParallel(tiny_model(torch.float64), device_ids=None, broadcast_buffers=False)
     batch, rows, steps = global_batch(torch.float64), list(ArraySampler(range(CAPTIONS), shuffle=False)), []
     for start in range(0, len(rows), BATCH):

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from mmreid_text.apis import build_clip, tokenize
-from mmreid_text.models.backbones.clip_vision_encoder import resize_positions
+from mmreid_text.models.backbones.patch_encoder import resize_positions
 from mmreid_text.models.checkpoints import load_clip, load_into
 
 CAPTIONS = ["A man in a red coat.", "A woman with a long blue dress and white shoes", "", "red " * 100]

@@ -81,6 +81,13 @@ def test_full_captions_are_not_trimmed():
     assert ReIDDataPreprocessor()({"image": image, "text": text})["text"].shape == (1, 77)
 
 
+def test_captions_of_another_tokenizer_are_not_cut_to_nothing(batch):
+    words = torch.tensor([[101, 1037, 2417, 102, 0], [101, 102, 0, 0, 0], [101, 1037, 2158, 1012, 102]])
+    with pytest.raises(ValueError, match=r"lacks the id 49407, .*model\.data_preprocessor\.eot=None"):
+        ReIDDataPreprocessor()({**batch, "text": words})
+    assert ReIDDataPreprocessor(eot=None)({**batch, "text": words})["lengths"] == [4, 2, 5]
+
+
 def test_joins_a_test_batch(batch):
     images = list(batch["image"])
     lists = {

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -222,6 +224,24 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="clip exists and is not an empty folder"):
         export_hugging_face(weights, tmp_path / "deep" / "clip")
     assert (tmp_path / "deep" / "clip" / "mine.txt").read_text() == "mine"
+
+
+def test_an_export_removes_what_a_killed_one_left(tmp_path, monkeypatch):
+    weights = save(random_model(Sizes(grid=(2, 1))), tmp_path / "epoch_1.pth")
+    pid = os.fork()
+    if not pid:
+        monkeypatch.setattr(exports, "_save_tokenizer", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            export_hugging_face(weights, tmp_path / "out" / "clip")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == [".clip.part"]
+    (tmp_path / "out/.clip.part/of the killed").touch()
+    export_hugging_face(weights, tmp_path / "out" / "clip")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip"]
+    assert not (tmp_path / "out/clip/of the killed").exists()
+    assert (tmp_path / "out/clip/tokenizer.json").exists()
 
 
 # --- grids -------------------------------------------------------------------------------------------------------

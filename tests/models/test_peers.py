@@ -8,7 +8,7 @@ from irra_restated import Restated, Sizes, random_state, random_text, save_check
 
 from mmreid_text.apis import build_clip, load_peer
 from mmreid_text.models import checkpoints
-from mmreid_text.models.backbones.clip_vision_encoder import resize_positions
+from mmreid_text.models.backbones.patch_encoder import resize_positions
 from mmreid_text.models.checkpoints import load_clip, load_into
 from mmreid_text.models.retrievers import IRRA, DualEncoder
 

@@ -1,13 +1,16 @@
 """Hooks that mask words of the collated batch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmreid_text.datasets.transforms.masking import draw_masked_text
+from mmreid_text.datasets.transforms.masking import draw_masked_text, draw_masked_words
 from mmreid_text.models.token_noise.patch_similarity import real_tokens
-from mmreid_text.registry import HOOKS
+from mmreid_text.registry import HOOKS, TRANSFORMS
 
 
 class MaskingHook(Hook):
@@ -30,20 +33,18 @@ class MaskingHook(Hook):
         """Masking probability float (B, N) of text int64 (B, N)."""
         raise NotImplementedError
 
+    def draw(self, text: torch.Tensor, caption_id: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Masked text and labels of text, all int64 (B, N)."""
+        probability = self.probability(text, caption_id).numpy()
+        return draw_masked_text(text.numpy(), probability, caption_id, seed, epoch, self.force_one)
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Add to the batch ``masked_text`` and ``mlm_labels``, the drawn tokens' ids and 0 elsewhere: int64 (B, N) in
         memory of their own."""
         assert data_batch is not None
         text = data_batch["text"]
         caption_id = data_batch["caption_id"].numpy()
-        drawn = draw_masked_text(
-            text.numpy(),
-            self.probability(text, caption_id).numpy(),
-            caption_id,
-            seed=runner.seed,
-            epoch=runner.epoch,
-            force_one=self.force_one,
-        )
+        drawn = self.draw(text, caption_id, runner.seed, runner.epoch)
         for key, values in zip(("masked_text", "mlm_labels"), drawn, strict=True):
             tensor = torch.from_numpy(values)
             data_batch[key] = tensor.pin_memory() if text.is_pinned() else tensor
@@ -67,3 +68,27 @@ class UniformMaskingHook(MaskingHook):
     def probability(self, text: torch.Tensor, caption_id: np.ndarray) -> torch.Tensor:
         """``p`` at real tokens, else 0."""
         return real_tokens(text) * self.p
+
+
+@HOOKS.register_module()
+class WholeWordMaskingHook(MaskingHook):
+    """Masks whole words of BERT's pieces (Devlin et al., NAACL 2019), as UniPT pre-trains (ICCV 2023, section 4.1).
+
+    Args:
+        tokenizer: Config of the ``WordPieceTokenizer`` that makes the captions' ids.
+        p: Probability of each word, in [0, 1].
+
+    Use in configs::
+
+        custom_hooks = [dict(
+            type='WholeWordMaskingHook', p=0.15,
+            tokenizer=dict(type='WordPieceTokenizer', vocab='google-bert/bert-base-uncased'))]
+    """
+
+    def __init__(self, tokenizer: Mapping[str, Any], p: float = 0.15) -> None:
+        super().__init__(p)
+        self.tokenizer = TRANSFORMS.build(tokenizer)
+
+    def draw(self, text: torch.Tensor, caption_id: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Masked text and labels of text, all int64 (B, N)."""
+        return draw_masked_words(text.numpy(), self.tokenizer, self.p, caption_id, seed, epoch)

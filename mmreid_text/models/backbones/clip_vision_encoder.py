@@ -1,23 +1,16 @@
 """CLIP's image encoder on mmpretrain's vision transformer."""
 
 from collections.abc import Iterable
-from typing import Any
 
-import mmpretrain.utils.dependency as mmpretrain_dependency
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from mmreid_text.models.backbones.attention import attend
-from mmreid_text.models.backbones.hidden_states import run_block, run_blocks
+from mmreid_text.models.backbones.hidden_states import run_block
+from mmreid_text.models.backbones.patch_encoder import PatchEncoder, TransformerEncoderLayer
 from mmreid_text.models.backbones.quick_gelu import QuickGELU, quick_gelu_mlp
 from mmreid_text.registry import MODELS
-
-# With transformers 5 and pycocotools installed, mmpretrain's multimodal models fail at import; none is used here.
-mmpretrain_dependency.WITH_MULTIMODAL = False
-from mmpretrain.models import VisionTransformer  # noqa: E402
-from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer  # noqa: E402
-from mmpretrain.models.utils import resize_pos_embed  # noqa: E402
 
 
 class ImageBlock(TransformerEncoderLayer):
@@ -42,7 +35,7 @@ class ImageBlock(TransformerEncoderLayer):
 
 
 @MODELS.register_module()
-class CLIPVisionEncoder(VisionTransformer):
+class CLIPVisionEncoder(PatchEncoder):
     """CLIP's vision transformer (Radford et al., ICML 2021, section 2.4) with its projection to the joint space.
 
     Args:
@@ -64,8 +57,6 @@ class CLIPVisionEncoder(VisionTransformer):
             type='CLIPVisionEncoder', width=768, depth=12, heads=12, patch_size=16, embed_dim=512, img_size=(384, 128))
     """
 
-    layout: torch.Tensor
-
     def __init__(
         self,
         width: int,
@@ -76,56 +67,23 @@ class CLIPVisionEncoder(VisionTransformer):
         img_size: tuple[int, int] = (384, 128),
         with_cp: bool = False,
     ) -> None:
-        height, breadth = img_size
-        if height % patch_size or breadth % patch_size or min(height, breadth) < patch_size:
-            raise ValueError(f"img_size={tuple(img_size)} is no multiple of patch_size={patch_size} on both sides.")
-        if width % heads:
-            raise ValueError(f"CLIPVisionEncoder: width={width} does not divide into heads={heads}.")
         super().__init__(
-            arch={"embed_dims": width, "num_layers": depth, "num_heads": heads, "feedforward_channels": 4 * width},
-            img_size=(height, breadth),
-            patch_size=patch_size,
+            width,
+            depth,
+            heads,
+            patch_size,
+            embed_dim,
+            img_size,
+            with_cp,
+            bias=False,
             norm_cfg={"type": "LN", "eps": 1e-5},
             layer_cfgs={"act_cfg": {"type": QuickGELU}},
             pre_norm=True,
-            out_type="raw",
-            interpolate_mode="bilinear",
         )
         for layer in self.layers:
             layer.__class__ = ImageBlock  # as built and initialised by mmpretrain; only the forward pass is ours
-        self.with_cp = with_cp
-        self.depth = depth
-        self.embed_dim = embed_dim
-        self.patch_size = patch_size
-        self.projection = nn.Linear(width, embed_dim, bias=False)
         nn.init.normal_(self.projection.weight, std=width**-0.5)
         nn.init.normal_(self.cls_token, std=width**-0.5)
-        # What the shapes of the weights do not tell, kept in checkpoints: rows and columns of patches, and heads.
-        self.register_buffer("layout", torch.tensor([*self.patch_resolution, heads]))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) of patches."""
-        return tuple(self.patch_resolution)
-
-    def hidden_states(self, image: torch.Tensor, layers: Iterable[int]) -> list[torch.Tensor]:
-        """Tokens after the given numbers of blocks, each (B, 1 + M, W), [CLS] first, before norm and projection.
-
-        Args:
-            image: float (B, 3, H, W), normalised pixels of ``img_size``.
-            layers: Numbers of blocks in 0..depth; blocks beyond the largest are not computed.
-
-        Raises:
-            ValueError: The image has another size than ``img_size``, or a layer does not exist.
-        """
-        if image.shape[-2:] != self.img_size:
-            raise ValueError(
-                f"Image of {tuple(image.shape[-2:])} given to an encoder of img_size={tuple(self.img_size)}: "
-                "resize the images or build the encoder with their size."
-            )
-        x, _ = self.patch_embed(image)  # (B, M, W)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1) + self.pos_embed
-        return run_blocks(self.layers, self.pre_norm(x), layers, self.with_cp)
 
     def encode(self, image: torch.Tensor, layers: Iterable[int] = ()) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Features and, of the same pass, hidden states.
@@ -147,10 +105,6 @@ class CLIPVisionEncoder(VisionTransformer):
             last = run_block(self.layers[-1], self.with_cp, x, True)
         return self.pool(last), states
 
-    def project(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Bring hidden states (..., W) of any layer to the joint space (..., D): final norm, then projection."""
-        return self.projection(self.ln1(hidden))
-
     def pool(self, hidden: torch.Tensor) -> torch.Tensor:
         """Image features (B, D), before L2 normalisation, of the last hidden state (B, 1 + M, W) or its [CLS] alone."""
         return self.project(hidden[:, 0])
@@ -158,23 +112,3 @@ class CLIPVisionEncoder(VisionTransformer):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Image features (B, D), before L2 normalisation, of normalised float pixels (B, 3, H, W)."""
         return self.encode(image)[0]
-
-    def _prepare_pos_embed(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        # The parent takes every other grid for a square one; a checkpoint of this class states its grid.
-        name = prefix + "pos_embed"
-        if name not in state_dict or prefix + "layout" not in state_dict:
-            return
-        layout = state_dict[prefix + "layout"]
-        state_dict[name] = resize_positions(state_dict[name], tuple(layout[:2].tolist()), self.grid)
-        if state_dict[name].shape == self.pos_embed.shape:
-            state_dict[prefix + "layout"] = torch.cat((self.layout[:2].to(layout), layout[2:]))
-
-
-def resize_positions(positions: torch.Tensor, source: tuple[int, int], target: tuple[int, int]) -> torch.Tensor:
-    """Resize position embeddings (1, 1 + M, W) from a (rows, columns) grid to another, [CLS] kept.
-
-    Bilinear with half-pixel centres and without antialiasing, as IRRA (CVPR 2023) resizes CLIP's 14x14 grid to 24x8.
-    """
-    if source == target:
-        return positions
-    return resize_pos_embed(positions, source, target, mode="bilinear", num_extra_tokens=1)

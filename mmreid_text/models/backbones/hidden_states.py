@@ -36,6 +36,5 @@ def run_blocks(
 def run_block(block: nn.Module, with_cp: bool, *args: Any) -> torch.Tensor:
     """A block's output; ``with_cp`` keeps its inputs only and computes the rest again in the backward pass."""
     if with_cp and torch.is_grad_enabled():
-        # Blocks draw no random numbers, so their state need not be kept.
-        return checkpoint(block, *args, use_reentrant=False, preserve_rng_state=False)
+        return checkpoint(block, *args, use_reentrant=False)
     return block(*args)

@@ -1,5 +1,6 @@
 """Heads over the encoders' tokens."""
 
+from mmreid_text.models.heads.pgu import PGU
 from mmreid_text.models.heads.relation import CrossModalRelation, MaskedLanguageHead
 
-__all__ = ["CrossModalRelation", "MaskedLanguageHead"]
+__all__ = ["PGU", "CrossModalRelation", "MaskedLanguageHead"]

@@ -83,6 +83,7 @@ class CrossModalRelation(nn.Module):
         depth: Number of blocks after the cross-attention.
         heads: Attention heads; None takes one per 64 channels.
         with_cp: Whether training keeps only the blocks' inputs and computes the rest again in the backward pass.
+        vocab: Number V of words; CLIP's unless stated.
 
     Raises:
         ValueError: Width and heads do not divide.
@@ -94,7 +95,9 @@ class CrossModalRelation(nn.Module):
 
     layout: torch.Tensor
 
-    def __init__(self, width: int, depth: int = 4, heads: int | None = None, with_cp: bool = False) -> None:
+    def __init__(
+        self, width: int, depth: int = 4, heads: int | None = None, with_cp: bool = False, vocab: int = VOCAB
+    ) -> None:
         super().__init__()
         self.heads = max(width // 64, 1) if heads is None else heads
         if depth < 1 or self.heads < 1 or width % self.heads:
@@ -107,7 +110,7 @@ class CrossModalRelation(nn.Module):
         self.ln_pre_t = nn.LayerNorm(width)
         self.ln_pre_i = nn.LayerNorm(width)
         self.ln_post = nn.LayerNorm(width)
-        self.mlm_head = MaskedLanguageHead(width)
+        self.mlm_head = MaskedLanguageHead(width, vocab)
         # What the shapes of the weights do not tell, kept in checkpoints: heads.
         self.register_buffer("layout", torch.tensor([self.heads]))
         # Here and not in an init_weights, which mmengine would call once more when training starts.

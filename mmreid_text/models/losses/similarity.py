@@ -20,9 +20,19 @@ def global_similarity(image_feats: torch.Tensor, text_feats: torch.Tensor) -> to
     Returns:
         float64 (W * B, W * B) in [-1, 1], images in rows.
     """
+    image, text = (all_gather_with_grad(x.double()) for x in (image_feats, text_feats))
+    return local_similarity(image, text)
+
+
+def local_similarity(image_feats: torch.Tensor, text_feats: torch.Tensor) -> torch.Tensor:
+    """The same, float64 (B, B), of the pairs of this rank alone."""
     with torch.autocast(image_feats.device.type, enabled=False):
-        image, text = (F.normalize(all_gather_with_grad(x.double()), dim=1) for x in (image_feats, text_feats))
-        return image @ text.t()
+        return F.normalize(image_feats.double(), dim=1) @ F.normalize(text_feats.double(), dim=1).t()
+
+
+def global_features(feats: torch.Tensor) -> torch.Tensor:
+    """Features of all ranks with gradient, float64 (W * B, D) of features (B, D) of any precision."""
+    return all_gather_with_grad(feats.double())
 
 
 def at_least_float32(loss: torch.Tensor, feats: torch.Tensor) -> torch.Tensor:

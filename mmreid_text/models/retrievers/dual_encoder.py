@@ -1,6 +1,7 @@
 """Two encoders, one joint space."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,9 +10,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mmreid_text.models.checkpoints import load_into
+from mmreid_text.models.encoder_weights import load_encoders
 from mmreid_text.registry import MODELS
 
 Losses = dict[str, torch.Tensor]
+WEIGHT_LOADERS: dict[str, Callable[..., None]] = {"CLIPPretrained": load_into, "EncoderWeights": load_encoders}
+"""By the type of ``init_cfg``: what loads a model's weights; other keys of ``init_cfg`` are its arguments."""
 
 
 @MODELS.register_module()
@@ -43,11 +47,13 @@ class DualEncoder(BaseModel):
             are kept for the whole batch.
         data_preprocessor: Config. Default: ``ReIDDataPreprocessor`` with CLIP's mean and deviation.
         init_cfg: ``dict(type='CLIPPretrained', checkpoint=<file, folder or Hugging Face name>)`` loads CLIP weights,
-            see :func:`mmreid_text.models.checkpoints.load_clip`; other configs go to mmengine.
+            see :func:`mmreid_text.models.checkpoints.load_clip`; ``dict(type='EncoderWeights', ...)`` loads the
+            encoders' own, each from its file or both from a run of ours, see
+            :func:`mmreid_text.models.encoder_weights.load_encoders`; other configs go to mmengine.
 
     Raises:
-        ValueError: The encoders' joint spaces differ in size, ``token_noise.layer`` is deeper than an encoder, or two
-            losses share a name.
+        ValueError: The encoders' joint spaces differ in size, ``token_noise.layer`` is deeper than an encoder, the
+            preprocessor trims padding that the text encoder pools, or two losses share a name.
 
     Config::
 
@@ -73,17 +79,20 @@ class DualEncoder(BaseModel):
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        checkpoint: str | None = None
-        if init_cfg is not None and init_cfg.get("type") == "CLIPPretrained":
-            checkpoint = init_cfg.get("checkpoint")
-            if not checkpoint:
+        weights: dict[str, Any] = {}
+        load: Callable[..., None] | None = None
+        if init_cfg is not None and init_cfg.get("type") in WEIGHT_LOADERS:
+            weights = {key: value for key, value in init_cfg.items() if key != "type"}
+            if not any(weights.values()):
                 raise ValueError(f"init_cfg={dict(init_cfg)} names no checkpoint: give a file, a folder or a hub name.")
+            load = partial(WEIGHT_LOADERS[init_cfg["type"]], **weights)
             init_cfg = None  # mmengine would apply it before the children's own initialisation
         super().__init__(
             data_preprocessor=MODELS.build(data_preprocessor or {"type": "mmreid_text.ReIDDataPreprocessor"}),
             init_cfg=init_cfg,
         )
-        self.pretrained = checkpoint
+        self.pretrained: str | None = weights.get("checkpoint")
+        self._load_weights = load
         self.image_encoder = MODELS.build(image_encoder)
         self.text_encoder = MODELS.build(text_encoder)
         self.losses = nn.ModuleDict()
@@ -111,6 +120,11 @@ class DualEncoder(BaseModel):
                 f"image_encoder.embed_dim={image.embed_dim} and text_encoder.embed_dim={text.embed_dim} differ: "
                 "images and captions meet in one joint space."
             )
+        if getattr(text, "max_over_padding", False) and getattr(self.data_preprocessor, "trim_text", False):
+            raise ValueError(
+                "text_encoder.max_over_padding pools over padding, so a cut to the batch's longest caption would "
+                "change features: set model.data_preprocessor.trim_text=False."
+            )
         depth = min(image.depth, text.depth)
         for name in ("token_noise", "token_loss"):
             reader = getattr(self, name)
@@ -118,23 +132,23 @@ class DualEncoder(BaseModel):
                 raise ValueError(f"{name}.layer={reader.layer} is deeper than an encoder of {depth} blocks.")
 
     def init_weights(self) -> None:
-        """Initialise once, then load the CLIP weights that ``init_cfg`` names; later calls change nothing.
+        """Initialise once, then load the weights that ``init_cfg`` names; later calls change nothing.
 
         mmengine calls this when training starts, and its initialisation of children overwrites what was loaded before.
         """
         if self.is_init:
             return
         super().init_weights()
-        if self.pretrained is not None:
-            load_into(self, self.pretrained)
+        if self._load_weights is not None:
+            self._load_weights(self)
 
     def encode_image(self, image: torch.Tensor) -> torch.Tensor:
         """Image features (B, D), before L2 normalisation, of normalised float pixels (B, 3, H, W)."""
         return self.image_encoder(image)
 
-    def encode_text(self, text: torch.Tensor) -> torch.Tensor:
-        """Text features (B, D), before L2 normalisation, of int64 ids (B, N)."""
-        return self.text_encoder(text)
+    def encode_text(self, text: torch.Tensor, lengths: Sequence[int] | None = None) -> torch.Tensor:
+        """Text features (B, D), before L2 normalisation, of int64 ids (B, N) with so many tokens, if that is known."""
+        return self.text_encoder.encode(text, lengths=lengths)[0]
 
     def token_features(
         self, image: torch.Tensor, text: torch.Tensor, layer: int = 10
@@ -249,8 +263,8 @@ class DualEncoder(BaseModel):
         if self.micro_batch is None or not torch.is_grad_enabled():
             return encode(*args)
         # What caching gradients by hand would do, left to autograd: with all chunks in one graph, clipping,
-        # accumulation and DistributedDataParallel see one ordinary backward pass. No random numbers are drawn.
-        return checkpoint(encode, *args, use_reentrant=False, preserve_rng_state=False)
+        # accumulation and DistributedDataParallel see one ordinary backward pass.
+        return checkpoint(encode, *args, use_reentrant=False)
 
     @torch.no_grad()
     def predict(
@@ -280,7 +294,7 @@ class DualEncoder(BaseModel):
             float32 (n, D), before L2 normalisation, on the CPU in memory of their own.
         """
         image_feats = self.encode_image(image).float().cpu()
-        text_feats = self.text_encoder.encode(text, lengths=lengths)[0].float().cpu().split(list(num_captions))
+        text_feats = self.encode_text(text, lengths).float().cpu().split(list(num_captions))
         rows = zip(dataset, image_feats, text_feats, pid.tolist(), image_id.tolist(), strict=True)
         return [
             {

@@ -1,0 +1,13 @@
+# What each part of CMMT does, on 800 procedural people without labels: tools/transfer_matrix.py runs it on a laptop.
+rows = [
+    dict(name='CLIP', source='procedural_web', config='tiny_full.py', checkpoint=''),
+    dict(name='CMPM, pairs', source='procedural_street', config='tiny_baseline.py'),
+    dict(name='+ clusters', source='procedural_street', config='tiny_clusters.py'),
+    dict(name='+ MPLR', source='procedural_street', config='tiny_mplr.py'),
+    dict(name='+ Text-IoU', source='procedural_street', config='tiny_iou.py'),
+    dict(name='+ mining: CMMT', source='procedural_street', config='tiny_full.py'),
+    dict(name='CMMT without clusters', source='procedural_street', config='tiny_full_no-clusters.py'),
+    dict(name='CMMT without MPLR', source='procedural_street', config='tiny_full_no-mplr.py'),
+    dict(name='CMMT without Text-IoU', source='procedural_street', config='tiny_full_no-iou.py'),
+    dict(name='CMPM, identities', source='procedural_street', config='tiny_identities.py'),
+]

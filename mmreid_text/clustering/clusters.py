@@ -1,0 +1,111 @@
+"""Clusters of features, and their centroids."""
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmreid_text.clustering.extras import needs_clustering
+from mmreid_text.clustering.jaccard import jaccard_graph, unit_rows
+from mmreid_text.clustering.neighbours import nearest
+from mmreid_text.evaluation.ranking import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+OUTLIER = -1
+_TWIN = 1 - 1e-5
+"""Cosine similarity from which two features count as the same."""
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """``labels`` int64 (N,), clusters 0..C-1 and -1 for outliers; and ``twins``, the items whose features another item
+    has as well."""
+
+    labels: np.ndarray
+    twins: int
+
+
+def cluster(
+    features: Array,
+    k1: int = 30,
+    k2: int = 6,
+    eps: float = 0.6,
+    min_samples: int = 4,
+    label: str | None = None,
+) -> Clustering:
+    """DBSCAN by k-reciprocal Jaccard distance, as the CMMT code and its followers cluster.
+
+    A pure function of the features. Time grows with the square of N, memory with N; ``tools/benchmark.py clusters``
+    measures both at the size of CUHK-PEDES.
+
+    Args:
+        features: float (N, D), of any length; where they are on a GPU, neighbours are found there.
+        k1: Neighbours for the reciprocal sets.
+        k2: Neighbours over which vectors are averaged.
+        eps: Largest distance of neighbours, in (0, 1).
+        min_samples: Items within ``eps``, itself included, that make an item a core of a cluster.
+        label: Of progress bars, such as 'images'; None shows none.
+
+    Raises:
+        ImportError: scikit-learn or scipy is missing.
+        ValueError: A feature is not finite, or an argument is out of range.
+    """
+    found, similarity = nearest(features, max(k1, k2), label and f"{label}: neighbours")
+    graph = jaccard_graph(features, found, k1, k2, eps, label and f"{label}: distances")
+    twins = int((similarity[:, 1] > _TWIN).sum()) if similarity.shape[1] > 1 else 0
+    return Clustering(dbscan(graph, eps, min_samples), twins)
+
+
+def dbscan(graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4) -> np.ndarray:
+    """scikit-learn's DBSCAN on the distances that a graph holds; those that it lacks count as above ``eps``.
+
+    Args:
+        graph: float (N, N), symmetric, its diagonal held, as
+            :func:`~mmreid_text.clustering.jaccard.jaccard_graph` gives it.
+        eps: Largest distance of neighbours.
+        min_samples: Items within ``eps``, itself included, that make an item a core of a cluster.
+
+    Returns:
+        Labels int64 (N,): clusters count from 0 in the order of their first core items; -1 is an outlier.
+
+    Raises:
+        ImportError: scikit-learn is missing.
+    """
+    with needs_clustering():
+        from sklearn.cluster import DBSCAN
+        from sklearn.exceptions import EfficiencyWarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EfficiencyWarning)  # it sorts rows by distance itself
+        labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(graph).labels_
+    return labels.astype(np.int64)
+
+
+def count_clusters(labels: np.ndarray) -> int:
+    """Number of clusters of labels 0..C-1 and -1."""
+    return int(labels.max(initial=OUTLIER)) + 1
+
+
+def centroids(features: Array, labels: np.ndarray) -> np.ndarray:
+    """Mean of each cluster's L2-normalised features, L2-normalised itself.
+
+    Args:
+        features: float (N, D), of any length.
+        labels: int64 (N,), -1 for outliers.
+
+    Returns:
+        float32 (C, D); row c is of label c. Summed in float64 and in the order of items.
+    """
+    unit = unit_rows(features)
+    kept = np.flatnonzero(labels != OUTLIER)
+    order = kept[np.argsort(labels[kept], kind="stable")]
+    first = np.searchsorted(labels[order], np.arange(count_clusters(labels)))
+    if not len(first):
+        return np.zeros((0, unit.shape[1]), dtype=np.float32)
+    # Their sums point where their means do.
+    sums = np.add.reduceat(unit[order], first, axis=0, dtype=np.float64)
+    return (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)).astype(
+        np.float32
+    )
