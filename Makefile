@@ -4,10 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench study start clean help
+.PHONY: demo page test lint format bench study start clean help
 
 help:
 	@echo "make demo    train, evaluate and draw on procedural people (10 minutes on 2 cores)"
+	@echo "make page    search drawn people by a sentence, in the browser"
 	@echo "make test    the whole test suite (10 minutes on 2 cores)"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory beside plain references"
@@ -16,6 +17,9 @@ help:
 
 demo: $(READY)
 	$(RUN) tools/train_demo.py
+
+page: $(READY)
+	$(RUN) tools/demo.py
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --dist worksteal

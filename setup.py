@@ -24,7 +24,17 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["mmreid_text", "mmreid_text.*"]),
     include_package_data=True,
-    package_data={"mmreid_text": ["py.typed", "weights/*.pt", "captioning/*.txt"]},
+    package_data={
+        "mmreid_text": [
+            "py.typed",
+            "weights/*.pt",
+            "captioning/*.txt",
+            "pseudo_text/*.yaml",
+            "text_iou/*.txt",
+            "page/*.css",
+            "page/*.js",
+        ]
+    },
     install_requires=requirements("runtime"),
     extras_require={name: requirements(name) for name in ("captioning", "clustering", "search", "tests")},
 )
