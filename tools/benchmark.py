@@ -1,8 +1,8 @@
 """Speed and memory of the hot paths beside plain references, in one run.
 
 Each part is tools/benchmarks/<part>.py. On CPUs seconds are the process's own CPU seconds on one thread, median of
-interleaved rounds, so that neighbours on the machine matter little. Memory is the peak above the inputs, each measured
-in a process of its own. What the machine reaches at best is measured in the same run.
+interleaved rounds, so that neighbours on the machine matter little. Memory is the peak above the inputs. Each part, and
+each peak, is measured in a process of its own. What the machine reaches at best is measured in the same run.
 """
 
 # ruff: noqa: E402
@@ -13,15 +13,18 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import json
+import subprocess
 import sys
+import tempfile
 import warnings
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 
 import torch
-from benchmarks.common import Row, machine, measure_memory, show, show_machine
+from benchmarks.common import COMMAND, Row, machine, measure_memory, show, show_machine
 
-PARTS = ("data", "step", "eval", "table", "text", "caption")
+PARTS = ("data", "step", "eval", "table", "text", "caption", "pseudo_text", "text_iou", "clusters", "gallery")
 
 
 def main() -> None:
@@ -30,6 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds that count (default 3)")
     parser.add_argument("--json", metavar="FILE", help="write machine and rows there as well")
     parser.add_argument("--measure-memory", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", help=argparse.SUPPRESS)  # only measure, and write the rows to this file
     args = parser.parse_args()
     if args.rounds < 1:
         parser.error(f"--rounds must be at least 1, got {args.rounds}")
@@ -38,16 +42,28 @@ def main() -> None:
     if args.measure_memory:
         print(measure_memory(import_module(f"benchmarks.{args.part}").memory_job(*args.measure_memory)))
         return
+    if args.rows:
+        rows = import_module(f"benchmarks.{args.part}").run(args.rounds)
+        Path(args.rows).write_text(json.dumps([asdict(row) for row in rows]))
+        return
     facts = machine()
     print(show_machine(facts), flush=True)
-    rows: list[Row] = []
+    rows = []
     for name in PARTS if args.part == "all" else [args.part]:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += import_module(f"benchmarks.{name}").run(args.rounds)
+        rows += measure(name, args.rounds)
     print(show(rows))
     if args.json:
         with open(args.json, "w") as file:
             json.dump({"machine": facts, "rows": [asdict(row) for row in rows]}, file, indent=2)
+
+
+def measure(part: str, rounds: int) -> list[Row]:
+    """Rows of one part, in a fresh process: what others leave in memory slows large arrays down."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "rows.json")
+        subprocess.run([sys.executable, COMMAND, part, "--rounds", str(rounds), "--rows", out], check=True)
+        return [Row(**row) for row in json.loads(out.read_text())]
 
 
 if __name__ == "__main__":

@@ -19,9 +19,17 @@ def main() -> int:
     size = (args.size[0], args.size[1])
     try:
         folder = export(
-            args.layout, args.data_root, args.domain, num_ids, args.images_per_id, size, args.seed, args.noise_rate
+            args.layout,
+            args.data_root,
+            args.domain,
+            num_ids,
+            args.images_per_id,
+            size,
+            args.seed,
+            args.noise_rate,
+            args.overwrite,
         )
-    except ValueError as error:
+    except (FileExistsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{folder} is complete; set DATA_ROOT={args.data_root} to use it")
@@ -41,6 +49,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the people")
     parser.add_argument("--noise-rate", type=float, default=0.2, help="chance of a wrong value, in the source domain")
+    parser.add_argument("--overwrite", action="store_true", help="replace other captions, such as published ones")
     return parser.parse_args()
 
 

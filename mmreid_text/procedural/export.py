@@ -24,6 +24,7 @@ class _Row:
 
     split: str
     identity: int  # counted over all splits, from 0
+    index: int  # number in the split's world
     view: int  # number among the identity's images
     number: int  # counted over all images, from 0
     captions: list[str]
@@ -126,6 +127,7 @@ def export(
     size: tuple[int, int] = (384, 128),
     seed: int = 0,
     noise_rate: float = 0.2,
+    overwrite: bool = False,
 ) -> Path:
     """Write a domain's people in a published layout; a run that was stopped goes on where it was.
 
@@ -143,11 +145,13 @@ def export(
         size: Height and width in pixels.
         seed: Seed of the world.
         noise_rate: Chance that a stated value is wrong (source domain only).
+        overwrite: Whether other annotations that stand there, such as published captions, are replaced.
 
     Returns:
         The dataset's folder.
 
     Raises:
+        FileExistsError: Other annotations stand there.
         ValueError: Unknown layout or split, or the folder holds an export with other settings.
     """
     if layout not in LAYOUTS:
@@ -171,28 +175,41 @@ def export(
         if num_ids.get(split)
     }
     _claim(folder, settings)
-    rows = _write_images(form, folder, worlds)
-    for name, content in form.annotations(rows).items():
-        _write_json(folder / name, content)
+    rows = _rows(form, worlds)
+    annotations = {folder / name: _json(content) for name, content in form.annotations(rows).items()}
+    if not overwrite:
+        _refuse_others(annotations)
+    with tqdm(rows, desc=form.folder, unit="image") as bar:
+        for row, path in bar:
+            _write_image(folder / form.image_root / path, worlds[row.split], row.index)
+    for path, text in annotations.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
     return folder
 
 
-def _write_images(form: _Layout, folder: Path, worlds: Mapping[str, World]) -> list[tuple[_Row, str]]:
-    """Write the JPEGs that are missing; returns every row with its image path."""
+def _rows(form: _Layout, worlds: Mapping[str, World]) -> list[tuple[_Row, str]]:
+    """Every row with its image path."""
     rows: list[tuple[_Row, str]] = []
     first_id = 0
-    with tqdm(total=sum(map(len, worlds.values())), desc=f"{form.folder}", unit="image") as bar:
-        for split, world in worlds.items():
-            for index in range(len(world)):
-                captions = [caption.text for caption in world.captions(index)]
-                identity = first_id + int(world.pid[index])
-                row = _Row(split, identity, index % world.images_per_id, len(rows), captions)
-                path = form.image(row)
-                _write_image(folder / form.image_root / path, world, index)
-                rows.append((row, path))
-                bar.update()
-            first_id += len(world.attributes)
+    for split, world in worlds.items():
+        for index in range(len(world)):
+            captions = [caption.text for caption in world.captions(index)]
+            identity = first_id + int(world.pid[index])
+            row = _Row(split, identity, index, index % world.images_per_id, len(rows), captions)
+            rows.append((row, form.image(row)))
+        first_id += len(world.attributes)
     return rows
+
+
+def _refuse_others(annotations: Mapping[Path, str]) -> None:
+    """Raise where a file says something else than this export would write."""
+    for path, text in annotations.items():
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise FileExistsError(
+                f"{path} holds other captions than the people's own, as tools/caption.py --publish leaves them; pass "
+                "--overwrite to replace them, or export to another data root"
+            )
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -209,7 +226,8 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds data that is not procedural; export to another data root")
     else:
-        _write_json(note, settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(note, _json(settings))
 
 
 def _write_image(path: Path, world: World, index: int) -> None:
@@ -223,6 +241,5 @@ def _write_image(path: Path, world: World, index: int) -> None:
     os.replace(beside, path)
 
 
-def _write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1))
+def _json(content: object) -> str:
+    return json.dumps(content, indent=1)

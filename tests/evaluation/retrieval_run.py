@@ -1,14 +1,14 @@
-"""A real test run on two small datasets: ``retrieval_run.py FOLDER [train]``, alone or under torchrun.
+"""Real test runs on two small datasets: ``retrieval_run.py FOLDER``, by one process and by two.
 
-Draws the images, tests a fixed model with ReIDMetric and RankStripHook, and with ``train`` goes on to train it.
+Each draws the images and tests a fixed model with ReIDMetric and RankStripHook; the one goes on to train it.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from fork_ranks import fork_ranks
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -71,10 +71,7 @@ def make_dataset(name: str, folder: Path, test_mode: bool) -> dict:
     return {"type": "TextReIDDataset", "table": str(table), "pipeline": steps, "test_mode": test_mode}
 
 
-def main(folder: Path, train: bool) -> None:
-    distributed = "RANK" in os.environ
-    if distributed:
-        torch.distributed.init_process_group("gloo")
+def run(folder: Path, distributed: bool) -> None:
     test_set = {"type": "ConcatDataset", "datasets": [make_dataset(name, folder, True) for name in IMAGES]}
     loader = {
         "batch_size": 2,
@@ -96,7 +93,7 @@ def main(folder: Path, train: bool) -> None:
     }
     if distributed:
         cfg["model_wrapper_cfg"] = {"type": "MMDistributedDataParallel", "device_ids": None}
-    if train:
+    if not distributed:
         train_set = make_dataset("left", folder, False)
         cfg |= {
             "train_dataloader": {
@@ -114,9 +111,11 @@ def main(folder: Path, train: bool) -> None:
         }
     runner = Runner.from_cfg(Config(cfg))
     runner.test()
-    if train:
+    if not distributed:
         runner.train()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), "train" in sys.argv[2:])
+    root = Path(sys.argv[1])
+    codes = fork_ranks(1, lambda _: run(root, False)) + fork_ranks(2, lambda _: run(root, True))
+    sys.exit(any(codes))

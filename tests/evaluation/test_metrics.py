@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 import torch
 from mmengine.evaluator import Evaluator
 from PIL import Image
@@ -102,11 +101,8 @@ def test_errors_name_the_dataset():
 def run(tmp_path_factory):
     """A folder with a run of one process, trained, and one of two processes over the same 11 images."""
     folder = tmp_path_factory.mktemp("retrieval")
-    env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for command in ([str(RUN), str(folder), "train"], [*two, str(RUN), str(folder)]):
-        done = subprocess.run([sys.executable, *command], env=env, cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
+    done = scripts.run(RUN, folder, cwd=folder, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 

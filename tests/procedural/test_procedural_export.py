@@ -98,6 +98,21 @@ def test_other_settings_and_real_data_are_not_overwritten(tmp_path: Path) -> Non
         export("rstpreid", tmp_path, "street", {"train": 2}, size=SMALL)
 
 
+def test_published_captions_are_not_overwritten_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = export("luperson_mllm", tmp_path, "source", {"train": 2}, size=SMALL)
+    captions = folder / "captions/Td-qwen.json"
+    own = captions.read_text()
+    captions.write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(export_module, "_write_image", None)  # refused before a picture is drawn
+        with pytest.raises(FileExistsError, match=r"Td-qwen\.json holds other captions .*--overwrite"):
+            export("luperson_mllm", tmp_path, "source", {"train": 2}, size=SMALL)
+    assert captions.read_text() == "{}"
+    export("luperson_mllm", tmp_path, "source", {"train": 2}, size=SMALL, overwrite=True)
+    assert captions.read_text() == own
+    export("luperson_mllm", tmp_path, "source", {"train": 2}, size=SMALL)  # nothing else than before
+
+
 def test_bad_arguments_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'market' is unknown"):
         export("market", tmp_path, "street", {"train": 2})

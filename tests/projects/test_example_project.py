@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scripts
 import torch
 from PIL import Image
 from small_flagship import SMALL
@@ -18,15 +17,12 @@ PROJECT = ROOT / "projects/example_project"
 
 
 def test_own_loss_trains_from_a_config(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable, "tools/train.py", str(PROJECT / "configs/tiny_triplet.py"),
-            "--work-dir", str(tmp_path / "run"),
-            "--cfg-options", "train_dataloader.dataset.num_ids=32", f"train_dataloader.dataset.cache_dir={tmp_path}",
-            "train_cfg.max_epochs=1", "train_cfg.val_interval=5", "default_hooks.logger.interval=1",
-            "default_hooks.checkpoint.save_best=None",
-        ],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, timeout=300,
+    done = scripts.run(
+        "tools/train.py", PROJECT / "configs/tiny_triplet.py", "--work-dir", tmp_path / "run",
+        "--cfg-options", "train_dataloader.dataset.num_ids=32", f"train_dataloader.dataset.cache_dir={tmp_path}",
+        "train_cfg.max_epochs=1", "train_cfg.val_interval=5", "default_hooks.logger.interval=1",
+        "default_hooks.checkpoint.save_best=None",
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "loss_hardesttriplet" in done.stdout + done.stderr
@@ -55,13 +51,10 @@ def test_own_dataset_is_tested(tmp_path):
     for name in ("0001_a.jpg", "0002_a.jpg"):
         Image.new("RGB", (40, 100), "red").save(tmp_path / "data/my_images" / name)
     (tmp_path / "write.py").write_text(snippet.replace('"data/', f'"{tmp_path}/data/'))
-    subprocess.run([sys.executable, tmp_path / "write.py"], cwd=ROOT, check=True, timeout=300)
-    done = subprocess.run(
-        [
-            sys.executable, "tools/test.py", str(PROJECT / "configs/my_dataset.py"), "",
-            "--work-dir", str(tmp_path / "run"), "--cfg-options", *SMALL,
-        ],
-        cwd=ROOT, env={**os.environ, "DATA_ROOT": str(tmp_path / "data")}, capture_output=True, text=True, timeout=300,
+    assert scripts.run(tmp_path / "write.py").returncode == 0
+    done = scripts.run(
+        "tools/test.py", PROJECT / "configs/my_dataset.py", "", "--work-dir", tmp_path / "run", "--cfg-options", *SMALL,
+        env={**os.environ, "DATA_ROOT": str(tmp_path / "data")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "run/results.json").read_text())

@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import scripts
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -55,21 +56,32 @@ def test_the_machine_in_a_line(common):
     assert line == "machine: cpu Z80, gemm 150 GFLOP/s, gpu stream 2e+03 GB/s"
 
 
-def test_the_command_prints_and_writes_what_a_part_measures(tmp_path):
+def test_the_command_prints_and_writes_what_parts_measure_each_in_its_process(tmp_path):
+    # In place of the command: two parts of its own, which tell their process.
     script = f"""
-        import sys
+        import os, sys
+        from dataclasses import replace
+        from types import SimpleNamespace
         sys.path.insert(0, {str(TOOLS)!r})
-        sys.argv[1:] = ["table", "--rounds", "2", "--json", {str(tmp_path / "out.json")!r}]
-        import benchmark, benchmarks.table
-        benchmarks.table.run = lambda rounds: [benchmark.Row("a table", "a list", 1.0, float(rounds))]
+        import benchmark
+        benchmark.COMMAND, benchmark.PARTS = __file__, ("table", "text")
+        row = benchmark.Row("a " + sys.argv[1], "a list", float(os.getpid()), 0.0, remark="x")
+        run = lambda rounds: [replace(row, reference_s=float(rounds))]
+        benchmark.import_module = lambda name: SimpleNamespace(run=run)
         benchmark.main()
     """
-    done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=400)
+    (tmp_path / "command.py").write_text(dedent(script))
+    done = scripts.run(tmp_path / "command.py", "all", "--rounds", "2", "--json", tmp_path / "out.json")
     assert done.returncode == 0, done.stderr[-3000:]
     content = json.loads((tmp_path / "out.json").read_text())
     assert {"cpu", "cores", "threads", "load", "torch", "gemm_flops", "stream_bytes"} <= content["machine"].keys()
-    assert [row["reference_s"] for row in content["rows"]] == [2.0]
+    assert [(row["part"], row["reference_s"], row["remark"]) for row in content["rows"]] == [
+        ("a table", 2.0, "x"),
+        ("a text", 2.0, "x"),
+    ]
+    assert len({row["ours_s"] for row in content["rows"]}) == 2  # processes
     assert done.stdout.startswith("machine: cpu ")
+    assert done.stdout.count("machine: cpu ") == 1
     assert "| a table | a list" in done.stdout
 
 
@@ -78,6 +90,6 @@ def test_bad_arguments_are_named():
         (["nothing"], "invalid choice: 'nothing'"),
         (["eval", "--rounds", "0"], "at least 1, got 0"),
     ):
-        done = subprocess.run([sys.executable, TOOLS / "benchmark.py", *arguments], capture_output=True, text=True)
+        done = scripts.run(TOOLS / "benchmark.py", *arguments)
         assert done.returncode == 2
         assert words in done.stderr

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import scripts
 import torch
 from small_flagship import SMALL
 
@@ -18,16 +19,8 @@ FLAGSHIP = "configs/nam/clip_b16_luperson.py"
 TINY = "configs/nam/tiny_procedural.py"
 
 
-def call(*args, env=None, **kwargs):
-    return subprocess.run(
-        [sys.executable, *map(str, args)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, "OMP_NUM_THREADS": "2", **(env or {})},
-        **kwargs,
-    )
+def call(*args, env=None):
+    return scripts.run(*args, env={**os.environ, **(env or {})})
 
 
 def test_training_without_data_names_folder_and_page(tmp_path):
@@ -112,38 +105,35 @@ def tiny_options(tmp_path, **more):
 
 
 def test_dist_train_runs_two_processes_and_resumes(tmp_path):
-    options = tiny_options(tmp_path)
-    env = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29611"}
-    command = ["bash", "tools/dist_train.sh", TINY, "2", "--work-dir", str(tmp_path / "run")]
-    done = subprocess.run(
-        [*command, "--cfg-options", *options], cwd=ROOT, env=env, capture_output=True, text=True, timeout=400
-    )
+    command, two = ["tools/train.py", TINY, "--work-dir", str(tmp_path / "run")], {"train_dataloader.batch_size": 64}
+    done = call(*command, "--cfg-options", *tiny_options(tmp_path, **two, **{"train_cfg.max_epochs": 1}))
     assert done.returncode == 0, done.stderr[-3000:]
-    two = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
-    assert two["meta"]["epoch"] == 2
-    options = tiny_options(tmp_path, **{"train_cfg.max_epochs": 3})
+    command[:1] = ["bash", "tools/dist_train.sh"]
     done = subprocess.run(
-        [*command, "--resume", "--cfg-options", *options],
+        [*command[:3], "2", *command[3:], "--resume", "--cfg-options", *tiny_options(tmp_path)],
         cwd=ROOT,
-        env=env,
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29611"},
         capture_output=True,
         text=True,
         timeout=400,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "run/noise_epoch_3.npz").exists()
+    last = torch.load(tmp_path / "run/epoch_2.pth", weights_only=True)
+    assert last["meta"]["epoch"] == 2
+    assert last["meta"]["global_batch"] == 2 * 32
+    assert (tmp_path / "run/noise_epoch_2.npz").exists()
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(tmp_path):
     options = tiny_options(tmp_path, **{"train_cfg.max_epochs": 3})
-    command = [sys.executable, "tools/train.py", TINY, "--work-dir", str(tmp_path / "run"), "--cfg-options", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 200
-        while not (tmp_path / "run/last_checkpoint").exists() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    done = call(*command[1:5], "--resume", "--cfg-options", *options)
+    command = ["tools/train.py", TINY, "--work-dir", tmp_path / "run"]
+    training = scripts.Script(*command, "--cfg-options", *options)
+    end = time.monotonic() + 200
+    while not (tmp_path / "run/last_checkpoint").exists() and training.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    training.kill()
+    assert training.wait() == -signal.SIGKILL
+    done = call(*command, "--resume", "--cfg-options", *options)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "resumed epoch" in done.stdout + done.stderr
     assert (tmp_path / "run/epoch_3.pth").exists()

@@ -3,16 +3,14 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import scripts
 import torch
 from small_flagship import SMALL
 
 from mmreid_text.registry import MODELS
 
-ROOT = Path(__file__).parents[2]
 IRRA = "configs/irra/clip_b16_cuhk_from-nam.py"
 SIZE = dict(width=32, depth=2, heads=4, embed_dim=16)
 IMAGE, TEXT = dict(type="CLIPVisionEncoder", patch_size=16, **SIZE), dict(type="CLIPTextEncoder", **SIZE)
@@ -20,14 +18,7 @@ TINY = [*SMALL[1:], "model.image_encoder.depth=2", "model.text_encoder.depth=2"]
 
 
 def call(*args, data):
-    done = subprocess.run(
-        [sys.executable, *map(str, args)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DATA_ROOT": str(data)},
-    )
+    done = scripts.run(*args, env={**os.environ, "DATA_ROOT": str(data)})
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -2,14 +2,12 @@
 
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import scripts
 from small_procedural import small_procedural
 
 from mmreid_text.engine.run_pool import config_text
@@ -40,10 +38,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def call(folder, monkeypatch, capsys):
-    """The tool's main function, which spares the imports of another process; returns what it printed."""
+    """The tool's main function, which forks its runs and spares imports of other processes; returns what it printed."""
     spec = importlib.util.spec_from_file_location("transfer_matrix", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+
+    scripts.fork_runs(monkeypatch)
 
     def main(*options):
         monkeypatch.chdir(folder)
@@ -69,19 +69,15 @@ def alive(pid):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 def test_a_killed_matrix_goes_on_and_its_dumps_are_enough(folder, call):
-    command = [sys.executable, str(TOOL), "matrix.py", "--work-dir", "out", "--seeds", "1", "--jobs", "2"]
-    with (folder / "killed.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+    matrix = scripts.Script(TOOL, "matrix.py", "--work-dir", "out", "--seeds", "1", "--jobs", "2", cwd=folder)
     end = time.monotonic() + 240
     while not any("metrics" in state for state in states(folder).values()):
-        assert process.poll() is None, (folder / "killed.log").read_text()
+        assert matrix.poll() is None, matrix.output("stderr")
         assert time.monotonic() < end
         time.sleep(0.02)
-    runs = children(process.pid)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    runs = children(matrix.pid)
+    matrix.kill()
+    matrix.wait()
     while any(alive(pid) for pid in runs):  # they die with the tool
         assert time.monotonic() < end
         time.sleep(0.02)
