@@ -6,6 +6,5 @@ rows = [
     dict(name='+ MPLR', source='procedural_street', config='tiny_mplr.py'),
     dict(name='+ Text-IoU', source='procedural_street', config='tiny_iou.py'),
     dict(name='+ mining: CMMT', source='procedural_street', config='tiny_full.py'),
-    dict(name='CMMT without Text-IoU', source='procedural_street', config='tiny_full_no-iou.py'),
     dict(name='CMPM, identities', source='procedural_street', config='tiny_identities.py'),
 ]
