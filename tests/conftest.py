@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fork_safe import make_bars_safe
 from PIL import Image
 from plain_configs import plain
+
+make_bars_safe()
 
 CUHK_FOLDERS = ("cam_a", "cam_b", "CUHK01", "CUHK03", "Market", "test_query", "train_query")
 SPLIT_OF = ["train"] * 8 + ["val"] * 2 + ["test"] * 2

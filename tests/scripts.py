@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from typing import IO
 
 import pytest
+from fork_safe import make_bars_safe
 from plain_configs import plain
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +109,7 @@ def _serve() -> None:
     for name in _MODULES:
         importlib.import_module(f"mmreid_text.{name}")
     importlib.import_module("yapf.yapflib.yapf_api").FormatCode = plain
+    make_bars_safe()
     gc.freeze()  # or a collection would copy what is shared
     signal.signal(signal.SIGCHLD, _reap)
     for line in sys.stdin:

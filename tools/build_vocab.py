@@ -32,13 +32,15 @@ def main() -> None:
         check_data(cfg, ("train_dataloader",))
         tokenizer = find_tokenizer(cfg.train_dataloader.dataset, args.config)
         out = args.out or Path(tokenizer["vocab"])
+        if not args.out and not out.suffix:  # else a file of that name would stand for BERT's from then on
+            raise ValueError(f"{args.config}: its tokenizer names {out}, which is no text file: say --out words.txt.")
         size = args.size or tokenizer.get("vocab_size")
         dataset = DATASETS.build(without_pipelines(cfg.train_dataloader.dataset))
         rows = tqdm(range(dataset.num_captions), desc="captions", unit="caption", delay=2)
         os.makedirs(out.parent, exist_ok=True)
         options = {"size": size} if size else {}
         count = WRITERS[tokenizer["type"]](out, (dataset.caption(row) for row in rows), **options)
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError) as error:
         parser.exit(1, f"error: {error_text(error)}\n")
     print(f"{count:,} entries in {out}, from {dataset.num_captions:,} captions of {dataset.name}")
 
@@ -61,8 +63,11 @@ def find_tokenizer(dataset: Mapping[str, Any], config: str) -> dict[str, Any]:
 
 def pipeline_steps(dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Transforms of a data set's pipeline, or of all its members'."""
-    for member in dataset.get("datasets", [dataset]):
-        yield from member["pipeline"]
+    if "datasets" in dataset:
+        for member in dataset["datasets"]:
+            yield from pipeline_steps(member)
+    else:
+        yield from dataset["pipeline"]
 
 
 def without_pipelines(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"{label}: {' '.join(sorted(read_scalars(path)))}")
             return
         plot_curves(runs, out, args.scalars)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     print(f"Picture: {out}")
 

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise FileNotFoundError(f"{args.work_dir} holds no noise_epoch_<n>.npz: --work-dir names the run's folder")
         samples = view.samples(rows, epochs[-1])
         by_epoch = [view.probability(samples, epoch) for epoch in epochs]
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise SystemExit(f"error: {error_text(error)}") from error
     wrong = view.wrong_tokens(samples)
     captions = [

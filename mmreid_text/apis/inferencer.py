@@ -64,7 +64,8 @@ class TextReIDInferencer:
     Raises:
         FileNotFoundError: There is no such file.
         KeyError: The config names something that is not registered, as parts of a project that was not imported.
-        ValueError: The checkpoint carries no config, does not fit the model, or neither names weights.
+        ValueError: The checkpoint carries no config, does not fit the model, or neither names weights; or this machine
+            has no such device.
 
     >>> inferencer = TextReIDInferencer(checkpoint='work_dirs/demo/nam/epoch_4.pth')  # doctest: +SKIP
     >>> images = inferencer.encode_image(['a.jpg', 'b.jpg'])  # doctest: +SKIP
@@ -78,11 +79,13 @@ class TextReIDInferencer:
         device: str | torch.device | None = None,
     ) -> None:
         init_default_scope("mmreid_text")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.source = {
             "config": _absolute(config if isinstance(config, (str, Path)) else None),
             "checkpoint": _absolute(checkpoint),
         }
+        if config is None and checkpoint is not None and not Path(checkpoint).exists():
+            raise FileNotFoundError(f"checkpoint {checkpoint} does not exist")
         content = None if checkpoint is None else _content(str(checkpoint))
         if config is None and checkpoint is None:
             model, steps = dict(_SMALL_CLIP), _STEPS
@@ -119,9 +122,8 @@ class TextReIDInferencer:
         settings = {
             "weights": weights_fingerprint(self.model),
             "model": type(self.model).__name__,
-            "pipeline": [
-                repr(step) if "object at" not in repr(step) else type(step).__name__ for step in self.pipeline
-            ],
+            "pipeline": [_settings(step) for step in self.pipeline],
+            "words": self.tokenize(_PROBES).tolist(),
             "pixels": {name: tensor.tolist() for name, tensor in sorted(preprocessor.named_buffers())},
         }
         return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -239,6 +241,13 @@ class TextReIDInferencer:
     def _batch(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """What the evaluation's collate function and data preprocessor make of samples."""
         return self.model.data_preprocessor(pseudo_collate(list(samples)), False)
+
+
+def _device(stated: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=stated).device
+    except (RuntimeError, AssertionError) as error:  # the latter without CUDA in torch
+        raise ValueError(f"device={str(stated)!r} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def _config(config: str | Path | Config) -> Config:

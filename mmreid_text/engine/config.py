@@ -212,7 +212,7 @@ def check_weights(cfg: Config) -> None:
         FileNotFoundError: Names the file and how to name another.
     """
     init_cfg = cfg.model.get("init_cfg") or {}
-    named = {key: init_cfg[key] for key in WEIGHT_KEYS.get(init_cfg.get("type"), ()) if init_cfg.get(key)}
+    named = {key: init_cfg[key] for key in WEIGHT_KEYS.get(init_cfg.get("type", ""), ()) if init_cfg.get(key)}
     if "image" in named and "text" in named:
         named.pop("checkpoint", None)  # which is for encoders that have no file of their own
     for key, source in named.items():
@@ -277,7 +277,7 @@ def _check_option(cfg: Config, option: str) -> None:
             raise KeyError(f"--cfg-options {option}: {above} is a value, it has no key {part!r}")
         if part not in node:
             known = set(node) | (TOP_LEVEL_KEYS if i == 0 else _parameters(node.get("type")) | _untyped_keys(above))
-            known.update(WEIGHT_KEYS.get(node.get("type"), ()))
+            known.update(WEIGHT_KEYS.get(node.get("type", ""), ()))
             if part in known:  # a constructor's argument that the config leaves at its default
                 return
             raise KeyError(f"--cfg-options {option}: {part!r} names nothing.{nearest(part, known)}")

@@ -61,13 +61,15 @@ def _search_chunk(
 ) -> tuple[np.ndarray, np.ndarray]:
     queries = np.ascontiguousarray(queries, np.float32)
     best = _Best(len(queries), topk)
-    screen = torch.from_numpy(queries).bfloat16() if len(queries) >= _FEW and _has_bf16() else None
+    screen = _Screen(queries) if len(queries) >= _FEW and _has_bf16() else None
     count = len(vectors) if rows is None else len(rows)
-    for start, stop in _blocks(count, LONG_BLOCK if rows is None and len(queries) < _FEW else BLOCK):
+    size = LONG_BLOCK if rows is None and len(queries) < _FEW else BLOCK
+    buffer = np.empty((len(queries), max(size, FIRST_BLOCK)), np.float32)  # fresh memory would cost more than sums
+    for start, stop in _blocks(count, size):
         block = vectors[start:stop] if rows is None else vectors[rows[start:stop]]
         may = None if allowed is None else allowed[start:stop]
-        if screen is None or not best.full or not _screened(best, block, queries, screen, start, may):
-            scores = _scores(block, queries)
+        if screen is None or not best.full or not screen.offer(best, block, start, may):
+            scores = _scores(block, queries, buffer[:, : stop - start])
             if may is not None:
                 scores[:, ~may] = -np.inf
             best.offer(scores, start)
@@ -85,12 +87,11 @@ def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
         start, stop = stop, min(stop + size, count)
 
 
-def _scores(block: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """float32 (Q, B)."""
+def _scores(block: np.ndarray, queries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Inner products, float32 (Q, B), in ``scores``."""
     if len(queries) >= _FEW:
-        return queries @ block.T
+        return np.matmul(queries, block.T, out=scores)
     faiss = load_faiss()
-    scores = np.empty((len(queries), len(block)), np.float32)
     block = np.ascontiguousarray(block)
     for query, row in zip(queries, scores):  # twice as fast as a matrix-vector product of BLAS
         faiss.fvec_inner_products_ny(
@@ -99,24 +100,32 @@ def _scores(block: np.ndarray, queries: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _screened(
-    best: "_Best",
-    block: np.ndarray,
-    queries: np.ndarray,
-    screen: torch.Tensor,
-    start: int,
-    may: np.ndarray | None,
-) -> bool:
-    """Offer what may be among the best by a product in bfloat16; False if that would be too much of the block."""
-    blurred = (screen @ torch.from_numpy(np.require(block, requirements="W")).bfloat16().T).float().numpy()
-    if may is not None:
-        blurred[:, ~may] = -np.inf
-    hits = np.flatnonzero(blurred >= (best.threshold - _BF16_ERROR)[:, None])
-    if len(hits) * 50 > blurred.size:
-        return False
-    query, column = np.divmod(hits, len(block))
-    best.add(query, start + column, np.einsum("ij,ij->i", queries[query], block[column]))
-    return True
+class _Screen:
+    """Rules out, by a product in bfloat16, what cannot be among the best.
+
+    Args:
+        queries: float32 (Q, D).
+    """
+
+    def __init__(self, queries: np.ndarray) -> None:
+        self.queries = queries
+        self._blurred_queries = torch.from_numpy(queries).bfloat16()
+        # Kept from block to block: fresh memory would cost more than what is done in it.
+        self._block = torch.empty(BLOCK, queries.shape[1], dtype=torch.bfloat16)
+        self._scores = torch.empty(len(queries), BLOCK)
+
+    def offer(self, best: "_Best", block: np.ndarray, start: int, may: np.ndarray | None) -> bool:
+        """Offer the rows of a block that may be among the best; False if they would be too many."""
+        blurred_block = self._block[: len(block)].copy_(torch.from_numpy(np.require(block, requirements="W")))
+        scores = self._scores[:, : len(block)].copy_(self._blurred_queries @ blurred_block.T).numpy()
+        if may is not None:
+            scores[:, ~may] = -np.inf
+        hits = np.flatnonzero(scores >= (best.threshold - _BF16_ERROR)[:, None])
+        if len(hits) * 50 > scores.size:
+            return False
+        query, column = np.divmod(hits, len(block))
+        best.add(query, start + column, np.einsum("ij,ij->i", self.queries[query], block[column]))
+        return True
 
 
 def _has_bf16() -> bool:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmreid_text.engine.config import nearest
+from mmreid_text.gallery.image_files import is_text
 
 MAX_CHARACTERS = 2000
 """Of a condition."""
@@ -167,7 +168,7 @@ def _literal(node: ast.expr) -> Value:
         raise ValueError(f"the number {str(value)[:20]}... is too large")
     if isinstance(value, float) and not np.isfinite(value):
         raise ValueError("a number is infinite")
-    if isinstance(value, str) and ("\0" in value or not value.isprintable()):
+    if isinstance(value, str) and not is_text(value):
         raise ValueError("a text has characters in it that cannot be printed")
     return value
 

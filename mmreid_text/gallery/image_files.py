@@ -1,6 +1,7 @@
 """Image files below a folder, out of which no name and no link leads."""
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,27 +66,32 @@ def _walk(root: Path, inner: str, real: str, refused: dict[str, str]) -> Iterato
         with entries:
             for entry in entries:
                 name = os.path.join(inner, entry.name)
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(name)
-                    continue
-                is_image = entry.name.lower().endswith(SUFFIXES)
-                if entry.is_symlink() and (is_image or entry.is_dir()) and not _inside(entry.path, real):
-                    refused[_printable(name)] = "is a link out of the folder"
-                elif is_image and entry.is_file():
-                    if _printable(name) != name:
-                        refused[_printable(name)] = "has a name that is no readable text"
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
                         continue
-                    stat = entry.stat()
-                    yield name, stat.st_size, stat.st_mtime_ns
+                    is_image = entry.name.lower().endswith(SUFFIXES)
+                    if entry.is_symlink() and (is_image or entry.is_dir()) and not _inside(entry.path, real):
+                        refused[_printable(name)] = "is a link out of the folder"
+                    elif is_image and entry.is_file():
+                        if _printable(name) != name:
+                            refused[_printable(name)] = "has a name that is no readable text"
+                            continue
+                        stat = entry.stat()
+                        yield name, stat.st_size, stat.st_mtime_ns
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                except OSError as error:  # a link to itself, say
+                    refused[_printable(name)] = f"cannot be looked at ({error.strerror})"
 
 
 def inside(root: Path, path: str) -> Path:
     """The real path of an image of a gallery.
 
     Raises:
-        PermissionError: ``path`` leads out of ``root``, by itself or through a link.
+        PermissionError: ``path`` leads out of ``root``, by itself or through a link, or is no plain relative path.
     """
-    if os.path.isabs(path) or "\0" in path or ".." in path.split("/"):
+    if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise PermissionError(f"{path!r} is no image of the gallery.")
     full = os.path.realpath(root / path)
     if not _inside(full, os.path.realpath(root)):
@@ -99,7 +105,12 @@ def _inside(path: str, real: str) -> bool:
 
 def _printable(name: str) -> str:
     """The name if it is Unicode text without control characters, else what can be shown of it."""
-    return name if name.isprintable() else name.encode("unicode_escape", "backslashreplace").decode()
+    return name if is_text(name) else name.encode("unicode_escape", "backslashreplace").decode()
+
+
+def is_text(text: str) -> bool:
+    """Whether all characters can be printed, spaces of every width among them."""
+    return text.isprintable() or all(mark.isprintable() or unicodedata.category(mark) == "Zs" for mark in text)
 
 
 def rows_of(paths: pa.ChunkedArray | pa.Array, among: pa.ChunkedArray | pa.Array) -> np.ndarray:

@@ -136,6 +136,7 @@ class IndexFolder:
     def write_manifest(self, manifest: Manifest) -> None:
         """Let a manifest count from now on."""
         self.path.mkdir(parents=True, exist_ok=True)
+        _sync_folder(self.path)  # the files that it names stand even if the power fails
         write_text(self.path / MANIFEST, json.dumps(asdict(manifest), indent=1) + "\n")
         _sync_folder(self.path)
 

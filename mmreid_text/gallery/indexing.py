@@ -127,18 +127,17 @@ class IndexingRun:
         journaled = journaled.filter(pa.array((slots < 0) | (slots >= self.manifest.slots)))
         found, resumed = _same(files, self.before), _same(files, journaled)
         resumed[found >= 0] = -1
-        # What stood for a duplicate may be gone; what could not be read may have been put right.
+        # What stood for a duplicate may be gone or have changed; what could not be read may have been put right.
         rows = [_take(self.before, found), _take(journaled, resumed)]
         settled = [pc.equal(part.column("note"), "").to_numpy().astype(bool) for part in rows]
-        standing = pa.concat_arrays(
-            [c for p, s in zip(rows, settled) for c in p.filter(pa.array(s)).column("path").chunks]
-            or [pa.array([], pa.string())]
-        )
+        standing = _joined([part.filter(pa.array(good)) for part, good in zip(rows, settled)])
+        originals = _with_digest(standing.column("path"), standing)
         keep = []
         for part, good in zip(rows, settled):
             notes = part.column("note")
-            other = pc.if_else(pc.starts_with(notes, DUPLICATE), pc.utf8_slice_codeunits(notes, len(DUPLICATE)), "")
-            keep.append(part.filter(pa.array(good | pc.is_in(other, value_set=standing).to_numpy().astype(bool))))
+            other = _with_digest(pc.utf8_slice_codeunits(notes, len(DUPLICATE)), part)
+            twin = pc.and_(pc.starts_with(notes, DUPLICATE), pc.is_in(other, value_set=originals))
+            keep.append(part.filter(pa.array(good | twin.to_numpy().astype(bool))))
         kept = _joined(keep)
         with_vector = [int(pc.sum(pc.greater_equal(part.column("slot"), 0)).as_py() or 0) for part in keep]
         self.report.unchanged, self.report.resumed = with_vector
@@ -251,10 +250,11 @@ class IndexingRun:
         slots = has.column("slot").to_numpy()
         rows = rows_of(has.column("slot"), self.before.column("slot")) if len(self.before) else slots * 0 - 1
         stale = rows < 0
-        if not stale.all() and described.column_names == ["path", *self.before.column_names[len(ROWS) :]]:
-            old = self.before.select(described.column_names).take(pa.array(np.maximum(rows, 0)))
+        before = self.before.select(["path", *self.before.column_names[len(ROWS) :]])
+        if not stale.all() and described.schema.equals(before.schema):
+            old = before.take(pa.array(np.maximum(rows, 0)))
             for name in described.column_names:
-                now, then = described.column(name), old.column(name).cast(described.column(name).type)
+                now, then = described.column(name), old.column(name)
                 same = pc.or_(pc.fill_null(pc.equal(now, then), False), pc.and_(pc.is_null(now), pc.is_null(then)))
                 stale |= ~same.to_numpy().astype(bool)
         else:
@@ -314,6 +314,11 @@ def _same(files: pa.Table, rows: pa.Table) -> np.ndarray:
         there = rows.column(name).to_numpy() if len(rows) else np.full(1, -1)
         found[files.column(name).to_numpy() != there[np.maximum(found, 0)]] = -1
     return found
+
+
+def _with_digest(paths: pa.ChunkedArray, rows: pa.Table) -> pa.ChunkedArray:
+    """Paths of contents, the digests before them."""
+    return pc.binary_join_element_wise(rows.column("digest"), paths, "/")
 
 
 def _take(rows: pa.Table, found: np.ndarray) -> pa.Table:

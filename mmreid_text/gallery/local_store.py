@@ -31,7 +31,7 @@ class LocalStore(VectorStore):
     ``exact`` scores all of them. ``int8`` keeps a byte per dimension in memory (faiss's scalar quantizer), reads of the
     float32 vectors only the best few, from disk, and ranks these exactly. ``ivf`` is ``int8`` in lists around centres
     (faiss's IVF), of which a search visits as few as reach :data:`TARGET_RECALL` on the gallery's own vectors and on
-    sentences.
+    sentences; more where a condition lets fewer images be found, and all before it finds too few.
     """
 
     @cached_property
@@ -169,13 +169,23 @@ class LocalStore(VectorStore):
     def _nearest(self, queries: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
         """Slots (Q, count) by faiss, -1 where there are no more."""
         faiss = load_faiss()
+        queries = np.ascontiguousarray(queries)
         kwargs: dict[str, Any] = {}
+        images = len(self.vectors)
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
             kwargs["sel"] = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            images = int(np.count_nonzero(allowed))
         nprobe = int(self.manifest.search.get("nprobe", 0))
-        params = faiss.SearchParametersIVF(nprobe=nprobe, **kwargs) if nprobe else faiss.SearchParameters(**kwargs)
-        return self._index.search(np.ascontiguousarray(queries), count, params=params)[1]
+        if not nprobe:
+            return self._index.search(queries, count, params=faiss.SearchParameters(**kwargs))[1]
+        # The nearest of a few images are in lists farther off: as many of them must be looked at.
+        lists = self._index.nlist
+        visited = min(lists, -(-nprobe * len(self.vectors) // max(images, 1)))
+        near = self._index.search(queries, count, params=faiss.SearchParametersIVF(nprobe=visited, **kwargs))[1]
+        if visited < lists and (near[:, min(count, images) - 1] < 0).any():
+            near = self._index.search(queries, count, params=faiss.SearchParametersIVF(nprobe=lists, **kwargs))[1]
+        return near
 
 
 def _trained(store: str, sample: np.ndarray, images: int) -> Any:
@@ -209,6 +219,8 @@ def _read_index(path: Path, store: LocalStore) -> Any:
         if (index.ntotal, index.d) != (store.manifest.slots, store.manifest.dim):
             raise RuntimeError(f"it holds {index.ntotal} vectors of {index.d} dimensions")
     except RuntimeError as error:
+        if not path.exists():  # removed meanwhile, as a later generation stands
+            raise FileNotFoundError(path) from error
         raise store.folder.damaged(path, error) from error
     return index
 

@@ -13,9 +13,11 @@ import pyarrow.json
 import pyarrow.parquet
 
 from mmreid_text.gallery.filters import Kind
+from mmreid_text.gallery.index_folder import ROWS
 
 PATH = "path"
-RESERVED = (PATH, "score", "and", "or", "not", "in", "is", "true", "false", "True", "False", "None")
+RESERVED = (*ROWS.names, "score", "true", "false")
+"""Names of the index's own columns and of what conditions and hits have beside the metadata."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,12 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _plain(name: str, column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
-    """The column as text, int64, float64 or bool; NaN becomes null."""
+    """The column as text, int64, float64 or bool; NaN and empty texts become null."""
     kind = column.type
-    if name == PATH or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+    if name == PATH:
         return column.cast(pa.string())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+        return _without_empty(column.cast(pa.string()))
     if pa.types.is_boolean(kind):
         return column
     if pa.types.is_integer(kind):
@@ -156,14 +160,18 @@ def _check_name(name: str, where: str) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name in RESERVED:
         raise ValueError(
             f"{where}: {name!r} cannot be a column's name: take letters, digits and '_', and none of "
-            f"{', '.join(RESERVED[:2])} and Python's words"
+            f"{', '.join(RESERVED)} and Python's words"
         )
 
 
 def _number_if_all(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Matches as int64 if all that are there are numbers; what did not match, or is empty, is null."""
-    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    column = _without_empty(column)
     try:
         return column.cast(pa.int64()) if column.null_count < len(column) else column
     except pa.ArrowInvalid:
         return column
+
+
+def _without_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)

@@ -39,8 +39,9 @@ def escape(text: object) -> str:
 def button(label: str, event: str, kind: str = "", disabled: bool = False, title: str = "", **detail: object) -> str:
     """A button that triggers an event of the component that it stands in; page.js listens."""
     told = escape(json.dumps(detail))
+    name = f' aria-label="{escape(title)}"' if label.startswith("&") else ""  # a sign is nothing to read out
     return (
-        f'<button type="button" class="{kind}" data-event="{event}" data-detail="{told}" title="{escape(title)}"'
+        f'<button type="button" class="{kind}" data-event="{event}" data-detail="{told}" title="{escape(title)}"{name}'
         f"{' disabled' * disabled}>{label}</button>"
     )
 
@@ -86,7 +87,8 @@ def _card(crop: FoundCrop, side: int, explained: bool, other: int | None) -> str
     known = [f"{name}: {value}" for name, value in crop.hit.metadata.items() if value is not None]
     values = " · ".join(str(value) for value in crop.hit.metadata.values() if value is not None)
     also = f'<em title="also found on the {_SIDES[1 - side]}">{_SIDES[1 - side]} {other}</em>' if other else ""
-    picture = f'<img src="{crop.thumbnail}" alt="">' if crop.thumbnail else '<div class="gone">file is gone</div>'
+    gone = '<div class="gone">file is gone</div>'
+    picture = f'<img src="{crop.thumbnail}" alt="{escape(path)}">' if crop.thumbnail else gone
     acts = [button("similar", "like", title="more like this: add the crop to the query", image=path)]
     if explained and crop.thumbnail:
         acts.insert(0, button("why?", "why", title="what each word adds, and where", image=path, side=side))
@@ -105,7 +107,7 @@ def pictures_html(pictures: Sequence[Picture]) -> str:
         for number, picture in enumerate(pictures)
     ]
     if len(pictures) < MAX_PICTURES:
-        parts.append('<label class="add">+ picture<input type="file" accept="image/*" hidden></label>')
+        parts.append('<label class="add">+ picture<input type="file" accept="image/*"></label>')
     said = (
         "The query is half the sentence, half the mean of these pictures; without a sentence, the pictures alone."
         if pictures

@@ -124,7 +124,10 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
 
 
 def _check_json(body: bytes) -> None:
-    """Refuse what is no JSON, and the mark by which Gradio would take a value for a file and fetch it."""
+    """Refuse what is no JSON, halves of characters, which no answer could hold, and the mark of Gradio's files.
+
+    Gradio would take a value with that mark for a file, and fetch it.
+    """
     try:
         nodes = [json.loads(body)]
     except (ValueError, RecursionError):
@@ -134,9 +137,15 @@ def _check_json(body: bytes) -> None:
         if isinstance(node, dict):
             if "meta" in node:
                 raise Refused(400, "Requests name no files here.")
-            nodes.extend(node.values())
+            nodes.extend((*node, *node.values()))
         elif isinstance(node, list):
             nodes.extend(node)
+        elif isinstance(node, str) and not _is_unicode(node):
+            raise Refused(400, "The request is no Unicode text.")
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -87,7 +87,8 @@ class PageServer:
         login: tuple[str, str] | None = None,
     ) -> None:
         check_host(host, login)
-        app = page_app(search, title, login, LOOPBACK if is_loopback(host) else None)
+        name = f"[{host}]" if ":" in host else host
+        app = page_app(search, title, login, (*LOOPBACK, name) if is_loopback(host) else None)
         import uvicorn
 
         try:
@@ -98,7 +99,7 @@ class PageServer:
         settings: dict[str, Any] = dict(log_level="warning", limit_concurrency=_MAX_CONNECTIONS, timeout_keep_alive=20)
         self._server = uvicorn.Server(uvicorn.Config(app, server_header=False, timeout_graceful_shutdown=2, **settings))
         logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._listener.getsockname()[1]}"
+        self.url = f"http://{name}:{self._listener.getsockname()[1]}"
         search.find(Query(("a person",)))  # the first search of a process is slow, and no visitor's
 
     def run(self) -> None:

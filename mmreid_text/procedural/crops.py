@@ -42,9 +42,9 @@ def draw_crops(folder: str | os.PathLike[str], num_ids: int = 300, progress: boo
     root.mkdir(parents=True, exist_ok=True)
     with alone(root.with_name("crops.lock"), f"Another process draws the people of {folder}: wait for it"):
         code, note = fingerprint(list(_SIZE), _DRAWING), root.with_name(_CODE)
-        fresh = not note.is_file() or note.read_text() != code
-        if fresh:
-            for path in root.glob("*/*.jpg"):
+        before = note.read_text() if note.is_file() else None
+        if before != code:
+            for path in root.glob("*/*.jpg") if before else ():  # without the note they are not ours
                 path.unlink()
             write_text(note, code)
         worlds = [World(domain, num_ids, size=_SIZE, split="test") for domain in DOMAINS]

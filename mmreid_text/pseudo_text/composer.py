@@ -20,8 +20,8 @@ class Composer:
 
     A pattern and, for each attribute, one of the ways to say its class are drawn by hash of seed, image and number of
     the caption: the same whatever the order, the process or the other images. What has no class is not spoken of, an
-    attribute is spoken of once at most, and pronouns follow the gender. Who has no class of a required attribute gets one
-    of the patterns that do without it.
+    attribute is spoken of once at most, and pronouns follow the gender. An image without a class of a required
+    attribute gets one of the patterns that do without it.
 
     Args:
         vocabulary: Attributes and their phrases.
@@ -53,7 +53,8 @@ class Composer:
         """Captions of images.
 
         Args:
-            chosen: int (B, A), the class of each attribute in the vocabulary's order, -1 for none; gender and upper clothes have one.
+            chosen: int (B, A), the class of each attribute in the vocabulary's order, -1 for none; gender and upper
+                have one.
             images: B names.
             number: Which of an image's captions: each has draws of its own.
 
@@ -90,8 +91,8 @@ class Composer:
         fitting = [i for i, pattern in enumerate(self.patterns) if pattern.fits(slots)]
         if not fitting:
             raise ValueError(
-                f"templates={len(self.patterns)} gives no pattern that does without {', '.join(sorted(slots))}, which the "
-                "vocabulary silences beside some classes: take more templates."
+                f"templates={len(self.patterns)} gives no pattern that does without {', '.join(sorted(slots))}, which "
+                "the vocabulary silences beside some classes: take more templates."
             )
         return fitting
 

@@ -15,8 +15,8 @@ A frame holds literal words and marks:
 
 A mark takes one attribute or several. In a caption those whose attribute is empty are dropped, so every mark holds one
 that everybody has; only a later sentence may be made of optional attributes alone, and goes when all are empty. So a
-pattern is whole whatever optional attributes are dropped; where a required one is not to be told, as the lower clothes of
-somebody in a dress, :meth:`Pattern.fits` says whether it still is.
+pattern is whole whatever optional attributes are dropped. Whether it is without a required one, such as the lower
+clothes of somebody in a dress, :meth:`Pattern.fits` tells.
 """
 
 import itertools
@@ -148,7 +148,7 @@ class Unit:
 
     def left(self, filled: Set[str]) -> "Unit | None":
         """What can be told where these attributes are not empty: all of it, of two clothes the upper, or nothing."""
-        if filled.issuperset(self.slots):
+        if all(slot in filled for slot in self.slots):
             return self
         if len(self.slots) == 2 and self.slots[0] in filled:
             return Unit(self.slots[:1], _BOTH.sub("~", self.form))

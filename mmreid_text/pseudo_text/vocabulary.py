@@ -31,6 +31,7 @@ _PAIRS = ("lower", "glasses", "gloves")
 _SINGLE_TO_PAIR = 3
 """Plain plurals to one pair among the ways to say a class."""
 _MOST_CLASSES = 10_000
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PHRASE = re.compile(r"[^\W_]+(?:['-][^\W_]+)*(?: [^\W_]+(?:['-][^\W_]+)*)*")
 _AN = re.compile(r"(?!uni(?!n|m)|us(?:e|ual)|eu|one(?![a-z])|once)[aeiou]|hour|honest|heir", re.IGNORECASE)
 
@@ -141,7 +142,7 @@ def load_vocabulary(path: str | os.PathLike[str] | None = None) -> Vocabulary:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such vocabulary; {STANDARD} shows what one looks like")
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"))
+        node = yaml.compose(path.read_text(encoding="utf-8"), _LOADER)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
@@ -229,7 +230,9 @@ class _Reader:
             for item in self._items(one, f"{where}: {name!r}"):
                 slot = self._word(item, where)
                 if slot not in slots:
-                    raise self._error(item, f"{where}: {name!r} names the unknown attribute {slot!r}" + _near(slot, slots))
+                    raise self._error(
+                        item, f"{where}: {name!r} names the unknown attribute {slot!r}" + _near(slot, slots)
+                    )
                 if slot in (*_ALWAYS_TOLD, attribute.slot):
                     raise self._error(item, f"{where}: {name!r} cannot silence {slot!r}")
                 silent[name].append(slot)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ class _OpenShard:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Images of a shard that are scored together, on their way."""
+    """Images of a shard that are scored together, on their way: for each its pixels, or why it cannot be read."""
 
     shard: _OpenShard
     rows: range
-    pixels: Sequence[Future[torch.Tensor]]
+    images: Sequence[Future[list[torch.Tensor | str]]]
 
 
 class PseudoTextWorker:
@@ -103,22 +104,31 @@ class PseudoTextWorker:
             self._open[claim.shard] = shard
             for start in range(0, len(names), self.job.batch_size):
                 rows = range(start, min(start + self.job.batch_size, len(names)))
-                ahead.append(_Batch(shard, rows, [readers.submit(self._load, names[row]) for row in rows]))
+                # Few tasks: one for each image would cost a small model a tenth of its time.
+                size = -(-len(rows) // _READERS)
+                parts = (names[first : min(first + size, rows.stop)] for first in rows[::size])
+                ahead.append(_Batch(shard, rows, [readers.submit(self._load, part) for part in parts]))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft()
 
-    def _load(self, name: str) -> torch.Tensor:
-        return self._prepare(decode_image(self.images.read(name), name))
+    def _load(self, names: Sequence[str]) -> list[torch.Tensor | str]:
+        loaded: list[torch.Tensor | str] = []
+        for name in names:
+            try:
+                loaded.append(self._prepare(decode_image(self.images.read(name), name)))
+            except OSError as error:
+                loaded.append(str(error))
+        return loaded
 
     def _score(self, batch: _Batch) -> tuple[list[int], tuple[torch.Tensor, torch.Tensor] | None]:
         """Rows that can be read, and their likeliest classes, which a GPU may still be at work on."""
         rows, pixels = [], []
-        for row, future in zip(batch.rows, batch.pixels):
-            try:
-                pixels.append(future.result())
+        for row, image in zip(batch.rows, chain.from_iterable(part.result() for part in batch.images)):
+            if isinstance(image, str):
+                batch.shard.faults[row] = image
+            else:
                 rows.append(row)
-            except OSError as error:
-                batch.shard.faults[row] = str(error)
+                pixels.append(image)
         if not rows or batch.shard.lost:
             return rows, None
         images = torch.stack(pixels)

@@ -210,7 +210,7 @@ def read_rows(text: str) -> list[int]:
         if not first.strip().isdecimal() or not (last.strip().isdecimal() or "-" not in part):
             raise ValueError(f"rows {text!r} must be numbers and ranges that count from 0, as in '0-11,40'.")
         ranges.append(range(int(first), int(last or first) + 1))
-    count = sum(map(len, ranges))
+    count = sum(max(part.stop - part.start, 0) for part in ranges)  # which may be more than len() can say
     if not 0 < count <= MAX_ROWS:
         raise ValueError(f"rows {text!r} name {count:,} captions; a picture holds 1 to {MAX_ROWS}.")
     return [row for part in ranges for row in part]

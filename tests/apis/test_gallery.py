@@ -12,6 +12,7 @@ from gallery_crops import inferencer, write_crop, write_crops
 
 from mmreid_text.apis import Gallery, TextReIDInferencer
 from mmreid_text.file_lock import alone
+from mmreid_text.gallery.exact_search import exact_search
 from mmreid_text.gallery.index_folder import LOCK, IndexFolder, Manifest
 from mmreid_text.gallery.local_store import TARGET_RECALL, LocalStore
 from mmreid_text.gallery.store import Selection
@@ -110,6 +111,10 @@ def test_metadata_changes_without_encoding(tmp_path, store):
     gallery = build(tmp_path, store, metadata=table)
     assert [hit.path for hit in gallery.search("x", 9, 'camera == "c1"')] == [names[1]]
     assert len(gallery.search("x", 9, "time >= 2")) == 3
+    gallery.close()
+    table.write_text("path,camera,time\n" + "".join(f"{name},{i},t\n" for i, name in enumerate(names)))
+    gallery = build(tmp_path)  # texts became numbers, and numbers texts
+    assert [hit.path for hit in gallery.search("x", 9, 'camera == 1 and time == "t"')] == [names[1]]
     gallery.close()
     table.write_text("path,camera\n" + "".join(f"{name},c{i % 2}\n" for i, name in enumerate(names)) + "gone,c1\n")
     gallery = build(tmp_path)
@@ -299,3 +304,8 @@ def test_large_galleries_keep_recall_in_lists(tmp_path):
     slots, scores = LocalStore(folder, ready).search(vectors[:30], 10, Selection(allowed))
     assert allowed[slots].all()
     np.testing.assert_allclose(np.einsum("qd,qkd->qk", vectors[:30], vectors[slots]), scores, atol=1e-6)
+    few = allowed & (rng.random(6000) < 0.01)  # conditions that little fulfils, and pages far behind, find all there is
+    wanted, _ = exact_search(vectors, vectors[:30], 10, few)
+    slots, _ = LocalStore(folder, ready).search(vectors[:30], 10, Selection(few))
+    assert (wanted[:, :, None] == slots[:, None]).any(2).mean() >= TARGET_RECALL
+    assert (LocalStore(folder, ready).search(vectors[:2], 5000, Selection(allowed))[0] >= 0).all()

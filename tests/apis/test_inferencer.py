@@ -128,6 +128,17 @@ def test_the_fingerprint_tells_what_makes_features(trained, tmp_path):
     other = copy.deepcopy(cfg)
     other.test_dataloader.dataset.pipeline[1].backend = "cv2"
     assert TextReIDInferencer(other, folder / "epoch_1.pth", device="cpu").fingerprint != first
+    prints = []
+    for name, words in (("one", "a\nman\n"), ("moved", "a\nman\n"), ("changed", "man\na\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "words.txt").write_text(words)
+        other = copy.deepcopy(cfg)
+        tokenizer = {"type": "WordTokenizer", "vocab": str(tmp_path / name / "words.txt")}
+        other.test_dataloader.dataset.pipeline[2].tokenizer = tokenizer
+        other.model.data_preprocessor = {"type": "ReIDDataPreprocessor", "eot": None}
+        prints.append(TextReIDInferencer(other, folder / "epoch_1.pth", device="cpu").fingerprint)
+    assert prints[0] == prints[1]
+    assert len({first, *prints}) == 3
 
 
 def test_a_config_in_a_checkpoint_is_never_run(tmp_path):
@@ -158,6 +169,10 @@ def test_what_does_not_fit_is_named(trained, tmp_path):
         TextReIDInferencer(cfg, tmp_path / "nowhere.pth", device="cpu")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         TextReIDInferencer(tmp_path / "nowhere.py", device="cpu")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist"):
+        TextReIDInferencer(checkpoint=tmp_path / "nowhere.pth", device="cpu")
+    with pytest.raises(ValueError, match="device='abacus' cannot be used here"):
+        TextReIDInferencer(device="abacus")
     with pytest.raises(ValueError, match="names no CLIP weights"):
         TextReIDInferencer(cfg, device="cpu")
     content = torch.load(folder / "epoch_1.pth", weights_only=True)

@@ -1,5 +1,6 @@
 """LUPerson-T in both of its published layouts."""
 
+import errno
 import importlib.util
 import json
 import pickle
@@ -13,7 +14,7 @@ from conftest import write_jpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmreid_text.datasets import CaptionTable, LUPersonT, captioned_images, sorted_runs
+from mmreid_text.datasets import CaptionTable, LUPersonT, arrow_images, captioned_images, sorted_runs
 from mmreid_text.datasets.image_packing import PackSettings, pack_images
 from mmreid_text.datasets.image_store import INDEX, ImageStore
 from mmreid_text.datasets.published import DataWarning
@@ -94,6 +95,7 @@ def pairs(dataset):
 
 
 def test_json_layout(root):
+    write_jpeg(root / "images/inner/other.jpg", 0)  # files lie in one folder
     dataset = LUPersonT(root)
     assert pairs(dataset) == expected(NAMES)
     assert (dataset.num_ids, dataset.num_images, len(dataset)) == (12, 12, 18)
@@ -146,6 +148,17 @@ def test_arrow_layout_reads_images_from_where_they_lie(root, arrow_root):
     first = NAMES[3]
     write_arrow(arrow_root / "LUPerson_train.arrow", [b"new"], [["One."]], [first])
     assert ImageStore.find(LUPersonT(arrow_root).image_root).read(first) == b"new"
+
+
+def test_a_folder_that_takes_no_index_is_named(arrow_root, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(arrow_images, "write_arrow", refuse)
+    with pytest.raises(
+        PermissionError, match=r"image_index\.arrow .*Read-only file system\)\. Make the folder writable"
+    ):
+        LUPersonT(arrow_root)
 
 
 def test_a_name_that_comes_twice_is_one_image(arrow_root):

@@ -110,3 +110,8 @@ def test_tool_reads_training_captions_alone(monkeypatch, tmp_path, cuhk_root, ca
     with pytest.raises(SystemExit, match="1"):
         call_tool(monkeypatch, ROOT / "configs/irra/clip_b16_cuhk.py")
     assert "CLIP's vocabulary is fixed" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="1"):
+        call_tool(monkeypatch, ROOT / "configs/unipt/vit_b16_cuhk.py")
+    assert "bert-base-uncased, which is no text file: say --out" in capsys.readouterr().err
+    assert not (tmp_path / "google-bert").exists()

@@ -204,7 +204,7 @@ def test_weights_that_are_missing_stop_at_once(tmp_path):
         (dict(checkpoint=str(there), image=lost), "image"),
         (dict(checkpoint=None, text=folder), "text"),
     ):
-        message = rf"model\.init_cfg\.{key}: the weights {given[key]} do not exist.* --cfg-options model.init_cfg.{key}="
+        message = rf"\.{key}: the weights {given[key]} do not exist.* --cfg-options model\.init_cfg\.{key}="
         with pytest.raises(FileNotFoundError, match=message):
             check(**given)
     with pytest.raises(KeyError, match=r"'imgae' names nothing\. Did you mean 'image'"):

@@ -108,11 +108,13 @@ def test_the_model_gets_the_clusters_of_its_own_features(plain):
 def test_labels_make_losses_and_nothing_else_does(plain, folder, monkeypatch):
     clusters = ("loss_image_cluster", "loss_text_cluster")
     assert all(min(losses[key] for key in clusters) > 0 for losses in plain[1].losses)
-    runner, watch = train(folder, monkeypatch, "late", epochs=3, labels=dict(start=1, interval=2))
+    runner, watch = train(folder, monkeypatch, "late", epochs=3, labels=dict(start=1, interval=2, refine=False))
     assert len(watch.given) == 1
     for losses in watch.losses:
         assert [losses[key] > 0 for key in clusters] == [losses["epoch"] >= 1] * 2
-    assert [record["epoch"] for record in records(runner)] == [2]
+    (record,) = records(runner)
+    assert record["epoch"] == 2
+    assert record["text"]["outliers"] > record["text"]["rescued"] == 0
     assert [path.name for path in (Path(runner.work_dir) / "clusters").iterdir()] == ["epoch_2.png"]
 
 
@@ -199,20 +201,47 @@ def test_ranks_kills_and_resumes(tmp_path):
     assert epochs == [1, 2]
 
 
-def test_labels_hold_over_a_resume(plain, folder, monkeypatch):
+@pytest.fixture(scope="module")
+def held(folder):
+    """A run of two epochs by the labels of the first."""
+    with pytest.MonkeyPatch.context() as patch:
+        return train(folder, patch, "held", epochs=2, labels=dict(interval=2))
+
+
+class OnGPU:
+    """A tensor of a checkpoint as mmengine reads it where there is a GPU."""
+
+    def __init__(self, tensor):
+        self.cpu = lambda: tensor
+
+
+class ReadOntoGPU(Hook):
+    priority = "VERY_HIGH"
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        kept = checkpoint["pseudo_labels"]
+        kept.update({side: OnGPU(kept[side]) for side in ("image", "text")})
+
+
+def test_labels_and_memories_hold_over_a_resume(held, plain, folder, monkeypatch):
     def resume(cfg):
-        cfg.resume, cfg.load_from = True, str(Path(plain[0].work_dir) / "epoch_1.pth")
+        cfg.resume, cfg.load_from = True, str(Path(held[0].work_dir) / "epoch_1.pth")
+        cfg.custom_hooks.append(dict(type=ReadOntoGPU))
 
-    _, watch = train(folder, monkeypatch, "held", epochs=2, labels=dict(interval=2), change=resume)
-    (given, _), (before, _) = watch.given[0], plain[1].given[0]
-    assert len(watch.given) == 1
+    runner, watch = train(folder, monkeypatch, "resumed", epochs=2, labels=dict(interval=2), change=resume)
+    (given, _), (before, _) = watch.given[0], held[1].given[0]
+    assert len(watch.given) == len(held[1].given) == 1
     assert same({key: before[key] for key in SIDES[:2]}, given)
-    assert not torch.equal(before["text_centroids"], given["text_centroids"])  # those of the weights now
+    assert not torch.equal(before["text_centroids"], given["text_centroids"])  # the first epoch moved them
+    ends = [torch.load(Path(r.work_dir) / "epoch_2.pth", weights_only=True) for r in (runner, held[0], plain[0])]
+    assert same(ends[0]["state_dict"], ends[1]["state_dict"])
+    assert not same(ends[0]["state_dict"], ends[2]["state_dict"])
+    assert "pseudo_labels" not in ends[2]  # every epoch has its own
 
 
-def test_labels_of_other_data_are_refused(plain, folder):
-    cfg = small_cmmt(folder, epochs=3, work_dir="resumed")
-    cfg.resume, cfg.load_from = True, str(Path(plain[0].work_dir) / "epoch_2.pth")
+def test_labels_of_other_data_are_refused(held, folder):
+    cfg = small_cmmt(folder, epochs=3, labels=dict(interval=2), work_dir="other_data")
+    cfg.resume, cfg.load_from = True, str(Path(held[0].work_dir) / "epoch_2.pth")
     cfg.train_dataloader.dataset.num_ids = PEOPLE - 2
     with pytest.raises(ValueError, match="pseudo labels are of other data than 'procedural_street'"):
         Runner.from_cfg(cfg).train()

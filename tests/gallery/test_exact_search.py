@@ -61,8 +61,8 @@ def test_it_finds_what_a_full_sort_finds(count, queries, topk, share, spread, se
 
 def test_many_queries_are_screened_and_nothing_is_missed(monkeypatch):
     calls = []
-    screened = module._screened
-    monkeypatch.setattr(module, "_screened", lambda *args: calls.append(screened(*args)) or calls[-1])
+    offer = module._Screen.offer
+    monkeypatch.setattr(module._Screen, "offer", lambda *args: calls.append(offer(*args)) or calls[-1])
     monkeypatch.setattr(module, "_has_bf16", lambda: True)  # slower where the processor has none, and as right
     monkeypatch.setattr(module, "FIRST_BLOCK", 1024)
     monkeypatch.setattr(module, "BLOCK", 1024)

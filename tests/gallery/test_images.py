@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmreid_text.datasets.transforms.image import read_image
+from mmreid_text.gallery import image_files
 from mmreid_text.gallery.image_files import inside, list_files
 from mmreid_text.gallery.images import MAX_BYTES, read_picture
 
@@ -107,9 +108,24 @@ def test_links_lead_nowhere_but_below_the_folder(tmp_path):
     assert listing.files.column("path").to_pylist() == ["a/x.png", "in.png"]
     assert listing.refused.keys() == {"out.png", "away", "a\\nb.png"}
     assert inside(root, "in.png") == (root / "a/x.png").resolve()
-    for name in ("out.png", "away/x.png", "../root-2/x.png", "/etc/passwd", "a/../../root-2/x.png", "x\0.png"):
+    strange = ("out.png", "away/x.png", "../root-2/x.png", "/etc/passwd", "a/../../root-2/x.png", "x\0.png")
+    for name in (*strange, "./in.png", "a//x.png", "a/../in.png", ""):
         with pytest.raises(PermissionError, match="gallery"):
             inside(root, name)
+
+
+def test_links_in_circles_and_files_that_vanish_do_not_end_the_listing(tmp_path, monkeypatch):
+    for name in ("a.png", "b\u202f\u3000c.png", "vanishes.png"):
+        picture().save(tmp_path / name)
+    for name in ("circle.png", "circle"):
+        (tmp_path / name).symlink_to(name)
+    printable = image_files._printable
+    monkeypatch.setattr(
+        image_files, "_printable", lambda name: (tmp_path / "vanishes.png").unlink(True) or printable(name)
+    )
+    listing = list_files(tmp_path)
+    assert listing.files.column("path").to_pylist()[:2] == ["a.png", "b\u202f\u3000c.png"]
+    assert listing.refused.keys() == {"circle.png", "circle"}
 
 
 def test_an_empty_or_missing_folder_is_refused(tmp_path):

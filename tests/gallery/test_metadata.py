@@ -59,6 +59,12 @@ def test_not_a_number_is_not_known(tmp_path):
     assert columns.to_pydict() == {"score1": [None, 1.5, None]}
 
 
+def test_an_empty_text_is_not_known(tmp_path):
+    (tmp_path / "meta.csv").write_text("path,camera\nx.jpg,\n001_c2.jpg,c2\n")
+    columns = Metadata(MetadataSettings(str(tmp_path / "meta.csv"))).of(PATHS)
+    assert columns.to_pydict() == {"camera": [None, "c2", None]}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
@@ -66,6 +72,7 @@ def test_not_a_number_is_not_known(tmp_path):
         ("m.csv", "path,camera id\nx,1\n", "'camera id' cannot be a column's name"),
         ("m.csv", "path,class\nx,1\n", "'class' cannot be"),
         ("m.csv", "path,score\nx,1\n", "'score' cannot be"),
+        ("m.csv", "path,size\nx,1\n", "'size' cannot be"),  # the index has such a column
         ("m.csv", "path,a\nx,1\nx,2\n", "has 'x' twice"),
         ("m.csv", "path,a\nx,1,2\n", "cannot be read as csv"),
         ("m.parquet", "nonsense", "cannot be read as parquet"),

@@ -114,7 +114,15 @@ def test_pictures_can_be_taken_out_until_there_are_too_many_to_add():
     picture = Picture("a.png", np.zeros(2), "data:,x")
     some, full = (Reader(pictures_html([picture] * count)) for count in (2, MAX_PICTURES))
     assert some.details("drop") == [{"number": 0}, {"number": 1}]
-    assert [any(tag == "input" for tag, _ in page.tags) for page in (some, full)] == [True, False]
+    chooser = ("input", {"type": "file", "accept": "image/*"})  # not hidden, for then no key would reach it
+    assert [chooser in page.tags for page in (some, full)] == [True, False]
+
+
+def test_signs_have_names_that_can_be_read_out():
+    tags = Reader(results_html(found(["a.png"])) + pictures_html([Picture("a.png", np.zeros(2), "data:,x")])).tags
+    names = [at["aria-label"] for _, at in tags if "aria-label" in at]
+    assert names == ["previous page", "next page", "take it out"]
+    assert [at["alt"] for tag, at in tags if tag == "img"] == ["a.png", ""]
 
 
 def test_examples_can_be_tried():

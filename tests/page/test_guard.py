@@ -86,6 +86,7 @@ def test_no_other_path_is_passed_on(path):
 def test_bodies_arrive_as_they_were_sent():
     body = json.dumps({"data": ["a"], "fn_index": 1}).encode()
     assert ask(JOIN, "POST", body)[3] == body
+    assert ask(JOIN, "POST", rb'["\ud83d\ude00 \u00e9"]')[0] == 200
     assert ask(JOIN, "POST", parts=[body[:5], body[5:], b""])[3] == body
 
 
@@ -97,7 +98,19 @@ def test_large_bodies_are_refused_by_what_they_state_and_by_what_they_are():
     assert ask(JOIN, "POST", fits, [("content-length", str(len(fits)))])[3] == fits
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": 1'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a": 1',
+        rb'["\ud800"]',
+        rb'{"a": {"\udfff": 1}}',
+        b'"' + b"\xed\xa0\x80" + b'"',
+    ],
+)
 def test_what_is_no_json_is_refused(body):
     assert ask(JOIN, "POST", body)[::3] == (400, None)
 

@@ -201,7 +201,7 @@ def test_a_deleted_file_and_a_spoilt_index_are_said_and_the_rest_goes_on(folder,
     gallery = Gallery.build(tmp_path / "crops", inferencer(), tmp_path / "index")
     first, second = (hit.path for hit in gallery.search(SENTENCE, 2))
     (tmp_path / "crops" / first).unlink()
-    with served(gallery, login=("ann", "secret word")) as url:
+    with served(gallery, login=("ann", "secret word"), host="127.0.0.2") as url:
         stranger = httpx.Client(base_url=url)
         for path in ("/config", "/gradio_api/queue/data?session_hash=x"):
             assert stranger.get(path).status_code == 401
@@ -289,7 +289,9 @@ def test_in_a_browser_a_search_is_seen_compared_refined_and_explained(browser, u
     page.get_by_text("there is no column 'colour'").wait_for()
     page.screenshot(path=SCREENSHOTS / "page_error.png")
     page.get_by_label("Condition").fill("hour > 12")
-    page.locator("input[type=file]").set_input_files(gallery.root / wanted[4])
+    chooser = page.locator("input[type=file]")
+    assert chooser.evaluate("input => (input.focus(), input === document.activeElement)"), "keys must reach it"
+    chooser.set_input_files(gallery.root / wanted[4])
     page.locator(".picture img").wait_for()
     assert not complaints
     assert {address.partition("://")[2].partition("/")[0] for address in asked if "://" in address} == {url[7:]}

@@ -38,6 +38,8 @@ attributes:
     none: no hat
     classes:
       hat: [hat, umbrella hat]
+silences:
+  upper: {coat: [lower]}
 """
 
 
@@ -68,6 +70,9 @@ def test_a_file_gives_prompts_and_phrases(tmp_path):
     assert hat.classes[1].prompt == "a person with no hat"
     assert hat.classes[1].said == ()
     assert [hat.required, gender.required] == [False, True]
+    assert [each.silences for each in upper.classes] == [("lower",), (), ("lower",), ()]
+    assert vocabulary.silenced[1].tolist() == [[False, False, lowers, False] for lowers in (True, False, True, False)]
+    assert not any(vocabulary.silenced[i].any() for i in (0, 2, 3))
     assert vocabulary.prompts[2:6] == [each.prompt for each in upper.classes]
     assert [(span.start, span.stop) for span in vocabulary.spans()] == [(0, 2), (2, 6), (6, 8), (8, 10)]
 
@@ -78,6 +83,7 @@ def test_the_fingerprint_follows_content_not_layout(tmp_path):
     assert load(tmp_path, GOOD.replace("guy", "male")).fingerprint != first
     assert load(tmp_path, GOOD.replace("a person with {}", "somebody with {}")).fingerprint != first
     assert load(tmp_path, GOOD.replace("[she, her]", "[they, their]")).fingerprint != first
+    assert load(tmp_path, GOOD.replace("{coat: [lower]}", "{coat: [hat]}")).fingerprint != first
 
 
 def test_the_packages_vocabulary_has_the_fourteen_attributes():
@@ -136,6 +142,11 @@ BAD = {
     "a number for a list": (edited("skirt: [skirt]", "skirt: 3", 23), "is empty or no list"),
     "nested": (edited("[skirt]", "[[skirt]]", 23), "must hold text here"),
     "one class": (edited("      skirt: [skirt]\n", "", 21), "one class alone"),
+    "a silence of nothing": (edited("upper: {coat", "shoes: {coat", 29), "has the unknown attribute 'shoes'"),
+    "a silent stranger": (edited("{coat: [lower]}", "{cot: [lower]}", 29), "unknown class 'cot'; did you mean 'coat'"),
+    "a stranger silenced": (edited("[lower]}", "[lowr]}", 29), "the unknown attribute 'lowr'; did you mean 'lower'"),
+    "the person silenced": (edited("[lower]}", "[gender]}", 29), "'coat' cannot silence 'gender'"),
+    "silences no list": (edited("[lower]}", "lower}", 29), "is empty or no list"),
     "absence among the classes": (edited("hat: [hat,", "none: [hat,", 27), "has a class 'none'"),
 }  # fmt: skip
 

@@ -30,6 +30,9 @@ PHRASES = LexiconPhrases()
         ("a skirt of lemon yellow cloth", {"skirt", "yellow skirt"}),
         ("no hat or bag, but a red scarf", {"no hat", "no bag", "scarf", "red scarf"}),
         ("without any glasses", {"no glasses"}),
+        ("He isn't carrying a bag and doesn't wear a hat", {"no bag", "no hat"}),
+        ("flat black shoes, a hat on top of her head", {"shoes", "black shoes", "hat"}),
+        ("black flats or flat shoes", {"flats", "black flats"}),
         ("a man in black. Shoes are visible", {"shoes"}),
         ("He wears red. A bag", {"bag"}),
         ("a white knitted zip polo sweater", {"sweater"}),  # too many unknown words between

@@ -109,8 +109,11 @@ def test_one_command_captions_trains_and_compares(tool, tmp_path, monkeypatch, c
 
 def test_rows_that_differ_in_more_than_captions_are_refused(tmp_path):
     entries = [{"file_path": f"{i}.jpg", "captions": ["A man.", "He walks."][: 1 + (i == 1)]} for i in range(3)]
+    other = [*entries[:2], {"file_path": "9.jpg", "captions": ["He walks."]}]
+    often = [{**entry, "captions": ["A man.", "He walks."]} for entry in entries]
+    kinds = {"all": entries, "same": entries[::-1], "fewer": entries[:2], "other": other, "often": often}
     datasets = {}
-    for name, own in (("all", entries), ("same", entries[::-1]), ("fewer", entries[:2]), ("more", entries[:1] * 2)):
+    for name, own in kinds.items():
         root = tmp_path / name
         root.mkdir()
         for entry in own:
@@ -119,12 +122,13 @@ def test_rows_that_differ_in_more_than_captions_are_refused(tmp_path):
         datasets[name] = LUPersonT(root)
     same = check_captions({key: datasets[key] for key in ("all", "same")})
     assert same != check_captions({key: datasets[key] for key in ("all",)})
-    for other, message in (
+    for name, message in (
         ("fewer", r"'fewer' has 3 captions of 2 images, 'all' has 4 of 3, and one lacks '2\.jpg'"),
-        ("more", r"'more' has 1 captions of 1 images"),
+        ("other", r"'other' has 4 captions of 3 images, 'all' has 4 of 3, and one lacks '2\.jpg'"),
+        ("often", r"'often' has 6 captions of 3 images, 'all' has 4 of 3: rows"),
     ):
         with pytest.raises(ValueError, match=message):
-            check_captions({key: datasets[key] for key in ("all", other)})
+            check_captions({key: datasets[key] for key in ("all", name)})
 
 
 def test_a_matrix_without_training_is_refused(tool, tmp_path, monkeypatch):

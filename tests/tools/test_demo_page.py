@@ -117,6 +117,10 @@ def test_drawn_crops_go_on_where_they_were_and_are_renewed_with_the_code(tmp_pat
     draw_crops(tmp_path, 1, progress=False)
     again = {path: path.stat().st_mtime_ns for path in root.rglob("*.jpg")}
     assert {path for path in stamps if stamps[path] != again[path]} == {root / "mall/0000_c2.jpg"}
+    (tmp_path / "other/crops/mall").mkdir(parents=True)
+    (tmp_path / "other/crops/mall/mine.jpg").touch()
+    draw_crops(tmp_path / "other", 1, progress=False)
+    assert (tmp_path / "other/crops/mall/mine.jpg").exists()
     monkeypatch.setattr(crops, "fingerprint", lambda *_: "new code")
     draw_crops(tmp_path, 1, progress=False)
     assert all(path.stat().st_mtime_ns != again[path] for path in again)

@@ -48,9 +48,7 @@ def score_row(name: str, encoder: ImageTextEncoder, count: int, rounds: int, siz
     with tempfile.TemporaryDirectory() as place:
         images = Path(place) / "images"
         draw(images, count, size)
-        job = PseudoTextJob.from_dict(
-            dict(images=dict(type="ImageFolder", root=str(images)), batch_size=min(count, 64), device="cpu")
-        )
+        job = PseudoTextJob.from_dict(dict(images=dict(type="ImageFolder", root=str(images)), device="cpu"))
         scorer = PromptScorer(encoder, job.build_vocabulary())
         workers.load_encoder = lambda *_: encoder  # both are made once, by whichever process works
         workers.PromptScorer = lambda *_: scorer

@@ -52,7 +52,8 @@ class PseudoLabelHook(Hook):
     number of data workers.
 
     Labels are a function of the weights, so a resumed run computes the ones that it was killed with. With
-    ``interval`` > 1 it takes them from the checkpoint in between, with centroids of the weights that it resumes with.
+    ``interval`` > 1 checkpoints hold them, and the centroids as training has moved them: the model's
+    ``cluster_centroids() -> (image, text)``.
 
     The log and ``<work_dir>/pseudo_labels.jsonl``, a line per epoch that got labels, state clusters, outliers before
     refinement, what was rescued, and seconds. Where identities are known they also state how far labels agree with
@@ -122,7 +123,6 @@ class PseudoLabelHook(Hook):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.labels: Labels | None = None
-        self._handed = False
         self._resumed: Mapping[str, Any] | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -145,50 +145,51 @@ class PseudoLabelHook(Hook):
             )
         workers = runner.train_dataloader.num_workers if self.num_workers is None else self.num_workers
         self.loader = rows_loader(self.rows, self.batch_size, workers)
-        self.labels, self._handed = None, False
+        self.labels = None
         if self._resumed is not None:
             if self._resumed["fingerprint"] != trained.fingerprint:
                 raise ValueError(
                     f"The resumed checkpoint's pseudo labels are of other data than {trained.name!r}: resume with the "
                     "data that the run began with, or start anew from its weights by load_from."
                 )
-            self.labels = {side: self._resumed[side].numpy().astype(np.int64) for side in SIDES}
+            # mmengine reads checkpoints that are resumed onto the GPU.
+            self.labels = {side: self._resumed[side].cpu().numpy().astype(np.int64) for side in SIDES}
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Label the training set where the epoch is due, and hand over labels and centroids."""
-        epoch = runner.epoch
-        due = epoch >= self.start and (self.labels is None or (epoch - self.start) % self.interval == 0)
-        if not due and (self.labels is None or self._handed):
-            return
-        begin = time.perf_counter()
+        epoch, resumed = runner.epoch, self._resumed
+        self._resumed = None
         model, trained = _labelled_model(runner), training_set(runner)
-        features = extract_features(
-            model, self.loader, trained.num_images, trained.num_captions, f"features for epoch {epoch + 1}"
-        )
-        seconds = {"features": time.perf_counter() - begin}
-        if due:
-            self._label(runner, features, seconds)
-        assert self.labels is not None
-        feats = {"image": features.image, "text": features.text}
-        model.set_pseudo_labels(
-            *(torch.from_numpy(self.labels[side].copy()) for side in SIDES),
-            *(_centroids(feats[side], self.labels[side]) for side in SIDES),
-        )
-        self._handed = True
+        if epoch >= self.start and (self.labels is None or (epoch - self.start) % self.interval == 0):
+            begin = time.perf_counter()
+            features = extract_features(
+                model, self.loader, trained.num_images, trained.num_captions, f"features for epoch {epoch + 1}"
+            )
+            labels = self.labels = self._label(runner, features, time.perf_counter() - begin)
+            feats = {"image": features.image, "text": features.text}
+            centers = [_centroids(feats[side], labels[side]) for side in SIDES]
+        elif resumed is not None and self.labels is not None:
+            labels, centers = self.labels, list(resumed["centroids"])
+        else:
+            return
+        model.set_pseudo_labels(*(torch.from_numpy(labels[side].copy()) for side in SIDES), *centers)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the labels that hold; rank 0 only."""
-        if self.labels is not None:
-            labels = {side: torch.from_numpy(self.labels[side].astype(np.int32)) for side in SIDES}
-            checkpoint[STATE] = {**labels, "fingerprint": training_set(runner).fingerprint}
+        """Keep labels and centroids where later epochs go on with them; rank 0 only."""
+        if self.labels is not None and self.interval > 1:
+            checkpoint[STATE] = {
+                **{side: torch.from_numpy(self.labels[side].astype(np.int32)) for side in SIDES},
+                "centroids": [centers.cpu() for centers in _labelled_model(runner).cluster_centroids()],
+                "fingerprint": training_set(runner).fingerprint,
+            }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the labels of a run that is resumed; ``load_from`` takes none."""
         if runner._resume:
             self._resumed = checkpoint.get(STATE)
 
-    def _label(self, runner: Runner, features: PairFeatures, seconds: dict[str, float]) -> None:
-        """New labels on all ranks; rank 0 makes and describes them."""
+    def _label(self, runner: Runner, features: PairFeatures, extraction: float) -> Labels:
+        """New labels on all ranks; rank 0 makes and describes them. The extraction took so many seconds."""
         sizes = [len(features.image), len(features.text)]
         joined = torch.zeros(sum(sizes), dtype=torch.int64)
         if is_main_process():
@@ -202,12 +203,12 @@ class PseudoLabelHook(Hook):
             if self.refine:
                 refined = refine(features.image, features.text, before["image"], before["text"], image_of_text)
                 labels = dict(zip(SIDES, refined))
-            seconds["labels"] = time.perf_counter() - begin
+            seconds = {"features": extraction, "labels": time.perf_counter() - begin}
             self._describe(runner, before, labels, image_of_text, seconds)
             _warn(runner, before, found["image"].twins)
             joined = torch.from_numpy(np.concatenate(list(labels.values())))
         broadcast(joined)
-        self.labels = dict(zip(SIDES, (part.numpy() for part in joined.split(sizes))))
+        return dict(zip(SIDES, (part.numpy() for part in joined.split(sizes))))
 
     def _describe(
         self, runner: Runner, before: Labels, after: Labels, image_of_text: np.ndarray, seconds: dict[str, float]
@@ -244,7 +245,8 @@ class PseudoLabelHook(Hook):
 
 def _labelled_model(runner: Runner) -> Any:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    missing = [name for name in ("encode_image", "encode_text", "set_pseudo_labels") if not hasattr(model, name)]
+    needed = ("encode_image", "encode_text", "set_pseudo_labels", "cluster_centroids")
+    missing = [name for name in needed if not hasattr(model, name)]
     if missing:
         raise TypeError(
             f"PseudoLabelHook: the model is {type(model).__name__}, which has no `{'`, `'.join(missing)}`: use CMMT, "

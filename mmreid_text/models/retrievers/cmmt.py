@@ -139,6 +139,11 @@ class CMMT(DualEncoder):
             self.labels[side] = labels.to(device)
             self.memories[side].centroids = centroids.to(device, torch.float32, copy=True)
 
+    def cluster_centroids(self) -> list[torch.Tensor]:
+        """Of images and of captions, float32 (Ci, D) and (Ct, D), as training has moved them since they were given."""
+        memories: Any = self.memories
+        return [memories[side].centroids for side in ("image", "text")]
+
     def _device(self) -> torch.device:
         return next(self.parameters()).device
 
