@@ -27,7 +27,7 @@ def test_identities_are_hidden(name):
 
 
 def test_arms_of_the_study_share_people_steps_and_choice_of_epoch():
-    study = Config.fromfile(CONFIGS / "matrix_procedural.py")
+    study = Config.fromfile(CONFIGS / "matrix_parts.py")
     names = {Path(row.config).stem for row in study.rows}
     assert {"tiny_baseline", "tiny_full", WITH_IDENTITIES} <= names
     shared = []
