@@ -161,6 +161,7 @@ def _folder_beside(folder: Path) -> Iterator[Path]:
 
     What a killed process has left of it goes first.
     """
+    folder = folder.absolute()  # "." has no name
     beside = folder.with_name(f".{folder.name}.part")
     with alone(beside.with_suffix(".lock"), f"Another process is writing {folder}: wait for it, or end it"):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -96,7 +96,10 @@ class PageServer:
             self._listener = socket.create_server((host, port), family=family)
         except OSError as error:
             raise OSError(f"The page cannot listen on {host} port {port} ({error}): choose another --port.") from error
-        settings: dict[str, Any] = dict(log_level="warning", limit_concurrency=_MAX_CONNECTIONS, timeout_keep_alive=20)
+        # Its own configuration of logs would close the files that others, such as a Runner, write theirs to.
+        settings: dict[str, Any] = dict(
+            log_config=None, log_level="warning", limit_concurrency=_MAX_CONNECTIONS, timeout_keep_alive=20
+        )
         self._server = uvicorn.Server(uvicorn.Config(app, server_header=False, timeout_graceful_shutdown=2, **settings))
         logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
         self.url = f"http://{name}:{self._listener.getsockname()[1]}"

@@ -45,8 +45,9 @@ def test_both_directions_equal_the_loops(seed, images, most, clusters, outliers)
     image_of_text = rng.permutation(np.repeat(np.arange(images), rng.integers(1, most + 1, images)))
     texts = len(image_of_text)
     # Unit vectors whose products are exact: similarities tie now and then, on both sides alike.
-    bank = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0], [0, 0.6, 0.8], [0.8, 0, 0.6]], dtype=np.float32)
-    image, text = bank[rng.integers(0, 6, images)], bank[rng.integers(0, 6, texts)]
+    halves = [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, -1]]
+    bank = np.concatenate([np.eye(4), np.array(halves) / 2]).astype(np.float32)
+    image, text = bank[rng.integers(0, 8, images)], bank[rng.integers(0, 8, texts)]
     if seed % 2:
         image, text = (rng.normal(size=(n, 5)).astype(np.float32) for n in (images, texts))
         image, text = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (image, text))

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import os
 import re
 import shutil
@@ -227,6 +228,15 @@ def test_a_public_host_needs_a_login():
     assert [is_loopback(host) for host in ("localhost", "::1", "127.9.9.9", "192.168.1.5", "example.org", "::")] == [
         *(True, True, True, False, False, False)
     ]
+
+
+def test_log_files_of_others_stay_open(gallery, tmp_path):
+    handler = logging.FileHandler(tmp_path / "run.log")
+    try:
+        PageServer(GallerySearch(gallery), "", port=0)
+        assert handler.stream is not None
+    finally:
+        handler.close()
 
 
 def test_a_taken_port_is_said(gallery, url):
