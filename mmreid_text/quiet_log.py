@@ -1,6 +1,7 @@
-"""mmengine's log held back where a command's own output goes."""
+"""Logs: mmengine's held back where a command's own output goes, everybody's kept from libraries that take over."""
 
 import logging
+import logging.config
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +18,17 @@ def quiet_log() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def logs_left_alone() -> Iterator[None]:
+    """Let nothing configure all logs anew while the block runs, as pymilvus does when it is imported.
+
+    That would close the files that others, such as a Runner, write theirs to.
+    """
+    configure = logging.config.dictConfig
+    logging.config.dictConfig = lambda config: None
+    try:
+        yield
+    finally:
+        logging.config.dictConfig = configure

@@ -10,6 +10,7 @@ import pyarrow as pa
 from mmreid_text.gallery.filters import MILVUS_PREFIX, milvus
 from mmreid_text.gallery.index_folder import IndexFolder, Manifest
 from mmreid_text.gallery.store import Selection, VectorStore
+from mmreid_text.quiet_log import logs_left_alone
 
 LITE = "milvus.db"
 """Name in the index's folder of the embedded database, which stands for its URI."""
@@ -40,7 +41,8 @@ class MilvusStore(VectorStore):
     def __init__(self, folder: IndexFolder, manifest: Manifest) -> None:
         super().__init__(folder, manifest)
         try:
-            from pymilvus import MilvusClient
+            with logs_left_alone():
+                from pymilvus import MilvusClient
         except ImportError as error:
             raise ImportError(
                 'An index in Milvus needs pymilvus and milvus-lite: pip install "mmreid_text[search]"'
