@@ -89,9 +89,9 @@ class IndexingRun:
         self.folder.remove_stale(self.manifest)
         journaled = self._resume(journal)
         self._first_slot = self.next_slot
-        kept, todo = self._sort(listing.files, journaled)
+        kept, pending = self._sort(listing.files, journaled)
         try:
-            encoded = self._encode(todo, kept, journal, batch_size, jobs, progress)
+            encoded = self._encode(pending, kept, journal, batch_size, jobs, progress)
             rows = _joined([kept, *encoded])
             manifest = self._publish(rows, listing)
         finally:
@@ -141,19 +141,19 @@ class IndexingRun:
         kept = _joined(keep)
         with_vector = [int(pc.sum(pc.greater_equal(part.column("slot"), 0)).as_py() or 0) for part in keep]
         self.report.unchanged, self.report.resumed = with_vector
-        todo = files.filter(pa.array(rows_of(files.column("path"), kept.column("path")) < 0))
-        return kept, todo
+        pending = files.filter(pa.array(rows_of(files.column("path"), kept.column("path")) < 0))
+        return kept, pending
 
     def _encode(
-        self, todo: pa.Table, kept: pa.Table, journal: Journal, batch_size: int, jobs: int, progress: bool
+        self, pending: pa.Table, kept: pa.Table, journal: Journal, batch_size: int, jobs: int, progress: bool
     ) -> list[pa.Table]:
         """Deal with the files to read, batch by batch; their rows."""
-        if not len(todo):
+        if not len(pending):
             return []
         known = _Known(self.before, kept)
-        batches = _batches(self._read_ahead(todo, jobs, 2 * batch_size), batch_size)
+        batches = _batches(self._read_ahead(pending, jobs, 2 * batch_size), batch_size)
         dealt = ((len(batch), self._deal_with(batch, known, journal)) for batch in batches)
-        return list(_shown(dealt, len(kept), len(todo)) if progress else (rows for _, rows in dealt))
+        return list(_shown(dealt, len(kept), len(pending)) if progress else (rows for _, rows in dealt))
 
     def _read_ahead(self, files: pa.Table, jobs: int, ahead: int) -> Iterator[_Read]:
         """Read and prepare files in threads, in order, so many ahead of the model."""
@@ -329,10 +329,10 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([ROWS.empty_table(), *tables])
 
 
-def _shown(dealt: Iterable[tuple[int, pa.Table]], kept: int, todo: int) -> Iterator[pa.Table]:
+def _shown(dealt: Iterable[tuple[int, pa.Table]], kept: int, pending: int) -> Iterator[pa.Table]:
     """Rows of batches, with a bar."""
     twice, unreadable = 0, 0
-    with tqdm(total=kept + todo, initial=kept, unit="image", desc="indexing") as bar:
+    with tqdm(total=kept + pending, initial=kept, unit="image", desc="indexing") as bar:
         for count, rows in dealt:
             yield rows
             notes = rows.column("note")

@@ -154,12 +154,7 @@ def export(
         FileExistsError: Other annotations stand there.
         ValueError: Unknown layout or split, or the folder holds an export with other settings.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
-    form = LAYOUTS[layout]
-    strangers = [split for split in num_ids if split not in form.splits]
-    if strangers or not num_ids:
-        raise ValueError(f"{form.folder} has the splits {', '.join(form.splits)}, but not {strangers or 'none at all'}")
+    form = _layout(layout, num_ids)
     folder = Path(data_root) / form.folder
     settings = {
         "domain": domain,
@@ -186,6 +181,17 @@ def export(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     return folder
+
+
+def _layout(name: str, num_ids: Mapping[str, int]) -> _Layout:
+    """The layout of a name, which must have the splits that are asked for."""
+    if name not in LAYOUTS:
+        raise ValueError(f"layout {name!r} is unknown; choose one of {', '.join(LAYOUTS)}")
+    form = LAYOUTS[name]
+    strangers = [split for split in num_ids if split not in form.splits]
+    if strangers or not num_ids:
+        raise ValueError(f"{form.folder} has the splits {', '.join(form.splits)}, but not {strangers or 'none at all'}")
+    return form
 
 
 def _rows(form: _Layout, worlds: Mapping[str, World]) -> list[tuple[_Row, str]]:

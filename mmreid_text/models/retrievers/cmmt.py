@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmreid_text.engine.distributed import all_gather
-from mmreid_text.models.retrievers.dual_encoder import DualEncoder, Losses, join_chunks
+from mmreid_text.models.retrievers.dual_encoder import DualEncoder, Losses
 from mmreid_text.registry import MODELS
 from mmreid_text.text_iou.iou import batch_iou
 
@@ -171,11 +171,7 @@ class CMMT(DualEncoder):
             ValueError: There are ``iou_losses`` but no phrases; names the hook that brings them.
         """
         read = text if masked_text is None else masked_text
-        parts = [
-            self._encode_pairs(image[rows], read[rows], text[rows], None if lengths is None else lengths[rows])
-            for rows in self._chunks(len(image))
-        ]
-        pairs = join_chunks(parts)
+        pairs = self._encode_batch(image, read, text, lengths)
         losses = self._pair_losses(pairs, image_id, read)
         feats = {"image": pairs["image_feats"], "text": pairs["text_feats"]}
         active = [name for name in self.iou_losses if self.epoch >= self.starts[name]]

@@ -200,11 +200,17 @@ class DualEncoder(BaseModel):
                 given, the host waits for a GPU to say.
         """
         read = text if masked_text is None else masked_text
+        return self._pair_losses(self._encode_batch(image, read, text, lengths), pid, read)
+
+    def _encode_batch(
+        self, image: torch.Tensor, read: torch.Tensor, text: torch.Tensor, lengths: Sequence[int] | None
+    ) -> dict[str, torch.Tensor]:
+        """What :meth:`_encode_pairs` gives of the whole batch, encoded ``micro_batch`` pairs at a time."""
         parts = [
             self._encode_pairs(image[rows], read[rows], text[rows], None if lengths is None else lengths[rows])
             for rows in self._chunks(len(image))
         ]
-        return self._pair_losses(join_chunks(parts), pid, read)
+        return join_chunks(parts)
 
     def _chunks(self, count: int) -> list[slice]:
         size = self.micro_batch or count

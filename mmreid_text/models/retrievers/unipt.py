@@ -8,7 +8,7 @@ from torch import nn
 from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
 
 from mmreid_text.models.losses import MaskedLanguageLoss, masked_positions
-from mmreid_text.models.retrievers.dual_encoder import DualEncoder, Losses, join_chunks
+from mmreid_text.models.retrievers.dual_encoder import DualEncoder, Losses
 from mmreid_text.registry import MODELS
 
 
@@ -102,11 +102,7 @@ class UniPT(DualEncoder):
         """
         losses: Losses = {}
         if self.losses:
-            parts = [
-                self._encode_pairs(image[rows], text[rows], text[rows], None if lengths is None else lengths[rows])
-                for rows in self._chunks(len(image))
-            ]
-            losses = self._pair_losses(join_chunks(parts), pid, text)
+            losses = self._pair_losses(self._encode_batch(image, text, text, lengths), pid, text)
         return losses | self._masked_words(masked_text, mlm_labels, mlm_positions)
 
     def _masked_words(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmreid_text.models.losses import IdentityLoss
-from mmreid_text.models.retrievers.dual_encoder import DualEncoder, Losses, join_chunks
+from mmreid_text.models.retrievers.dual_encoder import DualEncoder, Losses
 from mmreid_text.registry import MODELS
 
 RANKING = ({"type": "mmreid_text.RankingLoss", "margin": 0.2},)
@@ -135,11 +135,7 @@ class UniPTRetriever(DualEncoder):
             raise ValueError(
                 "UniPTRetriever's losses need `label` in the batch: add dict(type='IdentityLabelHook') to custom_hooks."
             )
-        parts = [
-            self._encode_pairs(image[rows], text[rows], text[rows], None if lengths is None else lengths[rows])
-            for rows in self._chunks(len(image))
-        ]
-        pairs = join_chunks(parts)
+        pairs = self._encode_batch(image, text, text, lengths)
         losses = self._pair_losses(pairs, pid, text)
         if self.classifier is not None and label is not None:
             losses["loss_id"] = self._identities([self.classifier], pairs["image_feats"], pairs["text_feats"], label)
