@@ -1,10 +1,12 @@
 """The description of a transfer matrix, and the runs that fill it."""
 
 import copy
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 from mmengine.config import Config
@@ -14,8 +16,8 @@ from mmreid_text.engine.run_pool import Run
 from mmreid_text.engine.training_run import FEATURES, tested_sets
 from mmreid_text.evaluation.transfer import Row, result_key
 
-ROW_KEYS = frozenset({"name", "source", "config", "start", "checkpoint", "features"})
-START_KEYS = frozenset({"config", "start"})
+ROW_KEYS = frozenset({"name", "source", "config", "options", "start", "checkpoint", "features"})
+START_KEYS = frozenset({"config", "options", "start"})
 SEED = "{seed}"
 
 
@@ -42,8 +44,9 @@ def plan_matrix(path: str, seeds: int, work_dir: Path, amp: bool = False) -> lis
     * ``source``: the training data set, by its name in results or as published (``'CUHK-PEDES'``); several are joined
       by ``+``. A target of this name is in domain;
     * ``config``: path of the config, relative to the matrix file. Its test sets are the row's targets;
-    * ``start``: a run whose best epoch this one starts from, ``dict(config=...)``, perhaps with a ``start`` of its own.
-      Rows that name the same share it, seed by seed;
+    * ``options``: what the row changes of its config, dotted keys and values as ``--cfg-options`` takes them;
+    * ``start``: a run whose best epoch this one starts from, ``dict(config=...)``, perhaps with ``options`` and a
+      ``start`` of its own. Rows that name the same share it, seed by seed;
     * ``checkpoint``: test this file, named from the current folder, and train nothing; '' tests the config's pretrained
       weights;
     * ``features``: folder of feature dumps made elsewhere, named from the current folder, in place of ``config``.
@@ -58,7 +61,7 @@ def plan_matrix(path: str, seeds: int, work_dir: Path, amp: bool = False) -> lis
 
     Raises:
         FileNotFoundError: The matrix file or a config does not exist, or a folder holds no dump.
-        KeyError: Unknown key.
+        KeyError: Unknown key, or an option that names nothing.
         ValueError: A row lacks a key or has one too many, or its source is not what its config trains on.
     """
     rows = _read(path)
@@ -131,6 +134,9 @@ def _check_row(row: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}: {missing[0]!r} must be a string, got {row.get(missing[0])!r}")
     if ("config" in row) == ("features" in row):
         raise ValueError(f"{where} ({row['name']}) needs either 'config' or 'features'")
+    if "options" in row and "features" in row:
+        raise ValueError(f"{where} ({row['name']}): 'options' change a config, which a row of 'features' has none of")
+    _check_options(row, f"{where} ({row['name']})")
     extra = [key for key in ("start", "checkpoint") if key in row]
     if len(extra) > 1 or (extra and "features" in row):
         raise ValueError(f"{where} ({row['name']}): 'start', 'checkpoint' and 'features' exclude each other")
@@ -140,6 +146,13 @@ def _check_row(row: Mapping[str, Any], where: str) -> None:
         _check_keys(node, START_KEYS, f"{where} ({row['name']}), start")
         if "config" not in node:
             raise ValueError(f"{where} ({row['name']}): a start needs a 'config'")
+        _check_options(node, f"{where} ({row['name']}), start")
+
+
+def _check_options(node: Mapping[str, Any], where: str) -> None:
+    options = node.get("options", {})
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{where}: 'options' must be a dict of dotted keys and values, got {options!r}")
 
 
 def _check_keys(node: Any, known: frozenset[str], where: str) -> None:
@@ -155,7 +168,7 @@ class _Planner:
 
     def __init__(self, work_dir: Path, amp: bool) -> None:
         self.work_dir, self.amp = work_dir, amp
-        self.configs: dict[str, Config] = {}
+        self.configs: dict[tuple[str, str], Config] = {}
         self.runs: dict[tuple, Run] = {}
 
     def row(self, row: Mapping[str, Any], seeds: int) -> PlannedRow:
@@ -178,7 +191,7 @@ class _Planner:
     def run(self, node: Mapping[str, Any], seed: int) -> Run:
         key = (*_chain(node), seed)
         if key not in self.runs:
-            cfg = copy.deepcopy(self._config(node["config"]))
+            cfg = copy.deepcopy(self._config(node))
             cfg.setdefault("randomness", {})["seed"] = seed
             checkpoint = node.get("checkpoint")
             if checkpoint:
@@ -191,15 +204,19 @@ class _Planner:
             self.runs[key] = Run(name, work_dir, cfg, start, checkpoint, features=True)
         return self.runs[key]
 
-    def _config(self, path: str) -> Config:
-        if path not in self.configs:
-            cfg = load_config(path)
+    def _config(self, node: Mapping[str, Any]) -> Config:
+        path, key = node["config"], (node["config"], _options_text(node))
+        if key not in self.configs:
+            try:
+                cfg = load_config(path, node.get("options"))
+            except KeyError as error:
+                raise KeyError(f"{error.args[0]} (a row or start of config {path})") from error
             if not cfg.get("test_dataloader"):
                 raise ValueError(f"{path} has no test_dataloader, whose data sets would be the matrix's targets")
             if self.amp and cfg.get("optim_wrapper"):
                 cfg.optim_wrapper.type = "AutocastOptimWrapper"
-            self.configs[path] = cfg
-        return self.configs[path]
+            self.configs[key] = cfg
+        return self.configs[key]
 
     def _check_source(self, row: Mapping[str, Any], cfg: Config) -> None:
         trains_on = "+".join(result_names(cfg.get("train_dataloader")))
@@ -210,13 +227,22 @@ class _Planner:
 
 
 def _chain(node: Mapping[str, Any]) -> tuple:
-    return (node["config"], node.get("checkpoint"), *(_chain(node["start"]) if "start" in node else ()))
+    own = (node["config"], _options_text(node), node.get("checkpoint"))
+    return (*own, *(_chain(node["start"]) if "start" in node else ()))
+
+
+def _options_text(node: Mapping[str, Any]) -> str:
+    """The node's options, the same text for the same options in any order; '' without any."""
+    options = node.get("options")
+    return pformat(sorted(options.items())) if options else ""
 
 
 def _folder_name(node: Mapping[str, Any]) -> str:
-    """Such as ``irra-tiny_street_from-nam--nam-tiny_procedural``, the start last."""
+    """Such as ``irra-tiny_street_from-nam--nam-tiny_procedural``, the start last; options are a hash behind a ``+``."""
     path = Path(node["config"])
     name = f"{path.parent.name}-{path.stem}"
+    if _options_text(node):
+        name += f"+{hashlib.sha256(_options_text(node).encode()).hexdigest()[:8]}"
     if "checkpoint" in node:
         name += "--" + re.sub(r"[^\w.]+", "-", node["checkpoint"] or "pretrained").strip("-.")
     return f"{name}--{_folder_name(node['start'])}" if "start" in node else name

@@ -61,6 +61,29 @@ def test_a_change_of_the_start_starts_over_what_begins_there(configs):
     assert plan(configs, TUNED, seeds=1, amp=True)[0].runs[0].stamp != after[0].runs[0].stamp
 
 
+def test_options_make_runs_of_their_own(configs):
+    two, rate = {"train_cfg.max_epochs": 2}, {"optim_wrapper.optimizer.lr": 0.5}
+    planned = plan(
+        configs,
+        TUNED,
+        {**TUNED, "name": "longer", "options": {**two, **rate}},
+        {**TUNED, "name": "the same", "options": {**rate, **two}},
+        {**TUNED, "name": "none", "options": {}},
+        {**FROM_NAM, "name": "NAM, longer", "start": {"config": "nam.py", "options": two}},
+        FROM_NAM,
+        seeds=1,
+    )
+    plain, longer, same, none, from_longer, from_nam = (own.runs[0] for own in planned)
+    assert same is longer
+    assert none is plain
+    assert (plain.cfg.train_cfg.max_epochs, longer.cfg.train_cfg.max_epochs) == (1, 2)
+    assert (plain.cfg.optim_wrapper.optimizer.lr, longer.cfg.optim_wrapper.optimizer.lr) == (0.001, 0.5)
+    assert from_longer.start.cfg.train_cfg.max_epochs == 2
+    assert from_nam.start.cfg.train_cfg.max_epochs == 1
+    runs = all_runs(planned)
+    assert len({run.work_dir for run in runs}) == len({run.stamp for run in runs}) == len(runs) == 6
+
+
 def test_checkpoints_and_dumps_made_elsewhere(configs):
     for seed in range(2):
         (configs / f"best{seed}.pth").write_bytes(bytes(seed))
@@ -89,6 +112,10 @@ def test_checkpoints_and_dumps_made_elsewhere(configs):
         ([{"name": "x", "config": "street.py"}], ValueError, "'source' must be a string, got None"),
         ([{"name": "x", "source": "y"}], ValueError, "needs either 'config' or 'features'"),
         ([{**FROM_NAM, "checkpoint": "x.pth"}], ValueError, "exclude each other"),
+        ([{**TUNED, "options": 3}], ValueError, r"row 0 \(tuned\): 'options' must be a dict of dotted keys"),
+        ([{**TUNED, "options": {"train_cfg.max_epoch": 2}}], KeyError, r"'max_epoch' names nothing.*street\.py"),
+        ([{"name": "x", "source": "y", "features": "z", "options": {}}], ValueError, "which a row of 'features'"),
+        ([{**TUNED, "start": {"config": "nam.py", "options": 3}}], ValueError, "start: 'options' must be a dict"),
         ([{**TUNED, "start": {"confg": "nam.py"}}], KeyError, r"start: unknown key 'confg'.*'config'"),
         ([{**TUNED, "start": {}}], ValueError, "a start needs a 'config'"),
         ([{**TUNED, "start": None}], ValueError, "start must be a dict, got None"),
