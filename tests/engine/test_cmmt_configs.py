@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 
 from mmreid_text.engine.config import load_config
+from mmreid_text.engine.matrix_runs import plan_matrix
 
 CONFIGS = Path(__file__).parents[2] / "configs/cmmt"
 WITH_IDENTITIES = "tiny_identities"
@@ -26,17 +26,21 @@ def test_identities_are_hidden(name):
     assert {hook.type for hook in cfg.custom_hooks} <= {"TextIoUHook", "PseudoLabelHook"}
 
 
-def test_arms_of_the_study_share_people_steps_and_choice_of_epoch():
-    study = Config.fromfile(CONFIGS / "matrix_parts.py")
-    names = {Path(row.config).stem for row in study.rows}
-    assert {"tiny_baseline", "tiny_full", WITH_IDENTITIES} <= names
+@pytest.mark.parametrize("study", ["matrix_parts", "matrix_batch", "matrix_random-text"])
+def test_arms_of_a_study_share_people_steps_and_choice_of_epoch(study, tmp_path):
+    planned = plan_matrix(str(CONFIGS / f"{study}.py"), 1, tmp_path)
     shared = []
-    for name in sorted(names):
-        cfg = config(name)
+    for own in planned:
+        cfg = own.runs[0].cfg
         cfg.pop("custom_hooks", None)
-        if name == WITH_IDENTITIES:
+        if cfg.model.type != "CMMT":  # the arm with identities
             cfg.train_dataloader.dataset.pipeline.insert(1, dict(type="HideIdentity"))
         for key in ("type", "losses", "iou_losses", "cluster_memory"):
             cfg.model.pop(key, None)
-        shared.append(cfg.to_dict())
+        if study == "matrix_random-text":  # whose first arm has a rate of its own
+            cfg.optim_wrapper.optimizer.pop("lr")
+        if own.row.name != "CMPM, pairs, batch 128":
+            shared.append(cfg.to_dict())
+    assert len(shared) >= 4
     assert all(arm == shared[0] for arm in shared)
+    assert ("CMPM, identities" in {own.row.name for own in planned}) == (study != "matrix_random-text")
