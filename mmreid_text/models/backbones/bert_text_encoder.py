@@ -16,7 +16,7 @@ from mmreid_text.registry import MODELS
 class BertBlock(BertLayer):
     """transformers' block with its parameters under their names; padding is never looked at."""
 
-    def forward(self, x: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, x: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:  # type: ignore[override, unused-ignore]
         """Tokens (B, N, W) of tokens (B, N, W), of which ``visible`` bool (B, N) are words."""
         attn = self.attention.self
         dropout = attn.dropout.p if self.training else 0.0
