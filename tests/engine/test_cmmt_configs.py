@@ -43,4 +43,7 @@ def test_arms_of_a_study_share_people_steps_and_choice_of_epoch(study, tmp_path)
             shared.append(cfg.to_dict())
     assert len(shared) >= 4
     assert all(arm == shared[0] for arm in shared)
-    assert ("CMPM, identities" in {own.row.name for own in planned}) == (study != "matrix_random-text")
+    names = {own.row.name for own in planned}
+    assert "CMPM, pairs" in names
+    assert any(name.endswith("CMMT") for name in names)
+    assert ("CMPM, identities" in names) == (study != "matrix_random-text")
