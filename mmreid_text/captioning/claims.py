@@ -123,8 +123,10 @@ class Claims:
             mine = json.loads(self._me)
             if facts["machine"] and facts["machine"] == mine["machine"] and _process(facts["pid"]) != facts:
                 return True
-        self._clock.touch()
-        return self._clock.stat().st_mtime - changed > self.stale_after
+        with self._clock.open("w") as clock:  # another process may tidy it away meanwhile
+            os.utime(clock.fileno())
+            now = os.fstat(clock.fileno()).st_mtime
+        return now - changed > self.stale_after
 
 
 def _process(pid: int) -> dict[str, object]:

@@ -40,31 +40,33 @@ def join(job: ShardedJob, folder: JobFolder) -> dict[str, Any]:
     """
     path, report = table_path(folder.out), folder.out / "report.json"
     with alone(folder.out / "join.lock"):
-        if path.exists() and report.exists():
-            return json.loads(report.read_text())
-        remove_leftovers(folder.out, "*.jsonl")
-        joining = _Joining(job, folder)
-        with ExitStack() as stack:
-            aside = {
-                name: stack.enter_context(stack.enter_context(written_beside(folder.out / name)).open("w"))
-                for name in [f"rejected-{source}.jsonl" for source in job.source_names] + ["failed.jsonl"]
-            }
-            facts = {"captioning": job.stamp()}
-            with suppress(_NoCaptions):  # told below, after the reasons are written
-                write_caption_table(
-                    path, joining.chunks(aside), job.name, job.build_images().root, job.source_names, facts
-                )
-            for file in aside.values():
-                file.flush()
-        write_text(folder.out / "report.md", joining.markdown())
-        write_text(report, json.dumps(joining.facts(), indent=1, ensure_ascii=False))
-        if not joining.images:
-            raise ValueError(
-                f"Not one caption has come out of {folder.out}: failed.jsonl and rejected-*.jsonl there say why. Mend "
-                "the cause and take another --out, or delete that folder."
-            )
+        if not (path.exists() and report.exists()):
+            _write(job, folder, path, report)
+        # Each process that comes here does: one that was still at work may have left word after another tidied up.
         folder.tidy()
-    return joining.facts()
+        return json.loads(report.read_text())
+
+
+def _write(job: ShardedJob, folder: JobFolder, path: Path, report: Path) -> None:
+    remove_leftovers(folder.out, "*.jsonl")
+    joining = _Joining(job, folder)
+    with ExitStack() as stack:
+        aside = {
+            name: stack.enter_context(stack.enter_context(written_beside(folder.out / name)).open("w"))
+            for name in [f"rejected-{source}.jsonl" for source in job.source_names] + ["failed.jsonl"]
+        }
+        facts = {"captioning": job.stamp()}
+        with suppress(_NoCaptions):  # told below, after the reasons are written
+            write_caption_table(path, joining.chunks(aside), job.name, job.build_images().root, job.source_names, facts)
+        for file in aside.values():
+            file.flush()
+    write_text(folder.out / "report.md", joining.markdown())
+    write_text(report, json.dumps(joining.facts(), indent=1, ensure_ascii=False))
+    if not joining.images:
+        raise ValueError(
+            f"Not one caption has come out of {folder.out}: failed.jsonl and rejected-*.jsonl there say why. Mend "
+            "the cause and take another --out, or delete that folder."
+        )
 
 
 class _NoCaptions(Exception):

@@ -5,7 +5,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
@@ -223,7 +223,8 @@ class JobFolder:
 
     def tell(self, open_shards: dict[int, Counter[str]]) -> None:
         """Leave word of what this process has done in its open shards."""
-        write_text(self.out / "workers" / f"{self.name}.json", json.dumps(open_shards))
+        with suppress(FileNotFoundError):  # all is done, and another process tidies up at this moment
+            write_text(self.out / "workers" / f"{self.name}.json", json.dumps(open_shards))
 
     def told(self) -> dict[int, Counter[str]]:
         """What is done in the shards that are not finished, as far as their processes have left word."""

@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 from caption_runs import decided, kill, rows_of, start, tool, wait, wait_until, write_config
 from caption_server import Behaviour, caption_of, caption_server, write_images
 
+from mmreid_text.captioning.shards import JobFolder
 from mmreid_text.datasets import CaptionTable, LUPersonMLLM, TextReIDDataset
 from mmreid_text.procedural.export import export
 
@@ -24,6 +26,10 @@ def number_of(image):
 
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def leftovers(out):
+    return [path for name in ("claims", "journals", "workers") for path in (out / name).iterdir()]
 
 
 def test_killed_three_times_beside_a_second_process_nothing_is_lost_or_doubled(tmp_path):
@@ -64,7 +70,24 @@ def test_killed_three_times_beside_a_second_process_nothing_is_lost_or_doubled(t
     assert sorted((line["image"], line["source"]) for line in failed) == sorted(
         key for key, (row,) in rows.items() if row["status"] == "failed"
     )
-    assert not [*(out / "claims").iterdir(), *(out / "journals").iterdir(), *(out / "workers").iterdir()]
+    assert not leftovers(out)
+
+
+def test_a_process_that_ends_after_the_table_was_joined_leaves_nothing_behind(tmp_path):
+    write_images(tmp_path / "images", 8)
+    out = tmp_path / "out"
+    with caption_server(Behaviour()) as server:
+        config = write_config(tmp_path / "job.py", tmp_path / "images", server.url)
+        assert tool.main([str(config), "--out", str(out)]) == 0
+        table = (tmp_path / "out.arrow").read_bytes()
+        late = JobFolder(out, shard_size=64, stale_after=60)
+        late.tell({0: Counter(ok=3)})
+        late.claims.take(0, {})
+        late.journal(0).close()
+        assert len(leftovers(out)) == 3
+        assert tool.main([str(config), "--out", str(out)]) == 0
+    assert not leftovers(out)
+    assert (tmp_path / "out.arrow").read_bytes() == table
 
 
 def test_a_job_from_end_to_end(tmp_path, capsys):
