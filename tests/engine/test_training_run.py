@@ -116,13 +116,22 @@ def test_each_benchmark_is_tested_at_its_own_best_epoch(calls, tmp_path):
     assert result_names(cfg.test_dataloader) == list(TARGETS)  # the caller's config is as it was
 
 
-def test_stamps_follow_what_weight_files_hold(tmp_path):
+@pytest.mark.parametrize(
+    ("loader", "key"),
+    [
+        ("CLIPPretrained", "checkpoint"),
+        ("EncoderWeights", "checkpoint"),
+        ("EncoderWeights", "image"),
+        ("EncoderWeights", "text"),
+    ],
+)
+def test_stamps_follow_what_weight_files_hold(tmp_path, loader, key):
     cfg = small_procedural(tmp_path)
     (tmp_path / "start.pth").write_bytes(b"one")
     (tmp_path / "moved.pth").write_bytes(b"one")
-    cfg.model.init_cfg.checkpoint = str(tmp_path / "start.pth")
+    cfg.model.init_cfg = {"type": loader, key: str(tmp_path / "start.pth")}
     stamp = run_stamp(cfg)
-    cfg.model.init_cfg.checkpoint = str(tmp_path / "moved.pth")
+    cfg.model.init_cfg[key] = str(tmp_path / "moved.pth")
     assert run_stamp(cfg) == stamp
     (tmp_path / "moved.pth").write_bytes(b"two, longer")
     assert run_stamp(cfg) != stamp
