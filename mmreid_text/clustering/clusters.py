@@ -38,6 +38,10 @@ def cluster(
 ) -> Clustering:
     """DBSCAN by k-reciprocal Jaccard distance, as the CMMT code and its followers cluster.
 
+    Copies, which have the same features, count as one item of their number: among their neighbours they would leave no
+    place for others, and where they are more than ``k1`` would not even find one another. Items that are no copies are
+    clustered as without this.
+
     A pure function of the features. Time grows with the square of N, memory with N; ``tools/benchmark.py clusters``
     measures both at the size of CUHK-PEDES.
 
@@ -53,13 +57,32 @@ def cluster(
         ImportError: scikit-learn or scipy is missing.
         ValueError: A feature is not finite, or an argument is out of range.
     """
-    found, similarity = nearest(features, max(k1, k2), label and f"{label}: neighbours")
+    found, similarity = nearest(features, max(k1, k2, 2), label and f"{label}: neighbours")
+    kept, group = _without_copies(found, similarity)
+    counts = np.bincount(group)
+    if len(kept) < len(features):
+        features = features[kept]
+        found, _ = nearest(features, max(k1, k2), label and f"{label}: neighbours without copies")
     graph = jaccard_graph(features, found, k1, k2, eps, label and f"{label}: distances")
-    twins = int((similarity[:, 1] > _TWIN).sum()) if similarity.shape[1] > 1 else 0
-    return Clustering(dbscan(graph, eps, min_samples), twins)
+    return Clustering(dbscan(graph, eps, min_samples, counts)[group], int((counts[group] > 1).sum()))
 
 
-def dbscan(graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4) -> np.ndarray:
+def _without_copies(found: np.ndarray, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first item of each group of copies, ascending int64 (n,), and each item's group int64 (N,), its row there."""
+    with needs_clustering():
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+    row, place = np.nonzero(similarity > _TWIN)
+    same = coo_matrix((np.ones(len(row), dtype=bool), (row, found[row, place])), shape=(len(found), len(found)))
+    labels = connected_components(same, directed=False)[1]
+    _, first, group = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[group]
+
+
+def dbscan(
+    graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4, counts: np.ndarray | None = None
+) -> np.ndarray:
     """scikit-learn's DBSCAN on the distances that a graph holds; those that it lacks count as above ``eps``.
 
     Args:
@@ -67,6 +90,7 @@ def dbscan(graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4) -> np.nd
             :func:`~mmreid_text.clustering.jaccard.jaccard_graph` gives it.
         eps: Largest distance of neighbours.
         min_samples: Items within ``eps``, itself included, that make an item a core of a cluster.
+        counts: How many items each row stands for, int64 (N,); None: one.
 
     Returns:
         Labels int64 (N,): clusters count from 0 in the order of their first core items; -1 is an outlier.
@@ -79,7 +103,7 @@ def dbscan(graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4) -> np.nd
         from sklearn.exceptions import EfficiencyWarning
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EfficiencyWarning)  # it sorts rows by distance itself
-        labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(graph).labels_
+        labels = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(graph, sample_weight=counts).labels_
     return labels.astype(np.int64)
 
 

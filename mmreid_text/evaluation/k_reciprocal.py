@@ -72,7 +72,15 @@ class InvertedRows:
         return np.bincount(flat, least, minlength=len(which) * self.num_items).reshape(len(which), -1)
 
 
-def encode(unit: np.ndarray, nearest: Sequence[np.ndarray], k1: int, k2: int, scale: float = 1.0) -> SparseRows:
+def encode(
+    unit: np.ndarray,
+    nearest: Sequence[np.ndarray],
+    k1: int,
+    k2: int,
+    scale: float = 1.0,
+    half: int | None = None,
+    above: bool = False,
+) -> SparseRows:
     """``V`` of all items.
 
     ``N(p, k)`` are the first ``k`` of each kind of ``p``'s neighbours, ``R(p, k)`` those of them that have ``p`` among
@@ -87,9 +95,11 @@ def encode(unit: np.ndarray, nearest: Sequence[np.ndarray], k1: int, k2: int, sc
         k1: Neighbours of each kind for the reciprocal sets.
         k2: Neighbours of each kind for the average.
         scale: 1 for distances that are half the squared Euclidean one, 2 for the squared one.
+        half: What Eq. 3 calls ``k1 / 2``; None rounds half of ``k1``.
+        above: Whether two thirds must be exceeded.
     """
-    half = max(1, round(k1 / 2))
-    keys = _expanded(_reciprocal(nearest, k1), _reciprocal(nearest, half), len(unit))
+    half = max(1, round(k1 / 2)) if half is None else half
+    keys = _expanded(_reciprocal(nearest, k1), _reciprocal(nearest, half), len(unit), above)
     row, column = np.divmod(keys, len(unit))
     weights = [np.zeros(0)]
     for part in parts(np.full(len(keys), unit.shape[1]), 8 * CELLS):
@@ -113,7 +123,7 @@ def _reciprocal(nearest: Sequence[np.ndarray], k: int) -> np.ndarray:
     return np.intersect1d(there, back, assume_unique=True)
 
 
-def _expanded(full: np.ndarray, half: np.ndarray, size: int) -> np.ndarray:
+def _expanded(full: np.ndarray, half: np.ndarray, size: int, above: bool) -> np.ndarray:
     """``R*`` of all, from ``R(p, k1)`` and ``R(p, k1 / 2)``; keys as :func:`_reciprocal` gives them."""
     start = np.searchsorted(half, np.arange(size + 1) * size)
     row, member = np.divmod(full, size)
@@ -124,7 +134,8 @@ def _expanded(full: np.ndarray, half: np.ndarray, size: int) -> np.ndarray:
         keys = row[part][edge] * size + half[cell] % size
         held = full[np.minimum(np.searchsorted(full, keys), len(full) - 1)] == keys
         shared = np.bincount(edge, held, minlength=len(sizes[part]))
-        added.append(np.unique(keys[(3 * shared >= 2 * sizes[part])[edge] & ~held]))
+        enough = 3 * shared >= 2 * sizes[part] + above
+        added.append(np.unique(keys[enough[edge] & ~held]))
     return np.unique(np.concatenate(added))
 
 

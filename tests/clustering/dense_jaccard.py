@@ -1,4 +1,4 @@
-"""The Jaccard distance as the paper states it: sets, and whole matrices in float64."""
+"""The Jaccard distance as the CMMT code has it: sets, and whole matrices in float64."""
 
 import numpy as np
 
@@ -13,12 +13,12 @@ def dense_jaccard(features: np.ndarray, found: np.ndarray, k1: int, k2: int) -> 
         near = [set(row[:k].tolist()) for row in found]
         return [{q for q in near[p] if p in near[q]} for p in range(size)]
 
-    full, half = reciprocal(k1), reciprocal(max(1, round(k1 / 2)))
+    full, half = reciprocal(k1), reciprocal(min(round(k1 / 2) + 1, k1))
     vectors = np.zeros((size, size))
     for p in range(size):
         members = set(full[p])
         for q in full[p]:
-            if 3 * len(full[p] & half[q]) >= 2 * len(half[q]):
+            if len(full[p] & half[q]) > 2 / 3 * len(half[q]):
                 members |= half[q]
         for q in members:
             vectors[p, q] = np.exp(-((unit[p] - unit[q]) ** 2).sum())

@@ -84,6 +84,32 @@ def test_copies_cluster_together_however_many_there_are():
     assert found.labels[150] == found.labels[0] >= 0
 
 
+@pytest.mark.parametrize(("k1", "k2", "eps"), [(8, 3, 0.4), (30, 1, 0.6), (30, 6, 0.6)])
+def test_copies_count_as_one_item_of_their_number(k1, k2, eps):
+    features = people(6, identities=30, images=6, dim=32, noise=0.5).astype(np.float32)
+    rng = np.random.default_rng(6)
+    times = rng.choice([1, 1, 1, 2, 3, 5, 40], len(features))
+    source = rng.permutation(np.repeat(np.arange(len(features)), times))
+    noise = rng.normal(size=(len(source), 32)).astype(np.float32)
+    found = cluster(features[source] + 1e-5 * noise, k1, k2, eps)  # as encoded in batches of other shapes
+    first = np.array([np.flatnonzero(source == item)[0] for item in np.unique(source)])
+    order = first[np.argsort(first)]
+    near, _ = nearest(features[source][order], max(k1, k2))
+    dense = dense_jaccard(features[source][order], near, k1, k2)
+    expected = DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit(dense, sample_weight=times[source[order]])
+    labels = dict(zip(source[order], expected.labels_))
+    np.testing.assert_array_equal(found.labels, [labels[item] for item in source])
+    assert found.twins == (times[source] > 1).sum()
+    assert (found.labels[times[source] >= 4] >= 0).all()
+
+
+@pytest.mark.parametrize(("k1", "k2", "eps"), [(8, 3, 0.4), (30, 1, 0.6)])
+def test_collapsed_features_are_one_cluster_whatever_the_neighbourhood(k1, k2, eps):
+    noise = 1e-6 * np.random.default_rng(7).normal(size=(200, 8))
+    for features in (np.ones((200, 8)), 1 + noise):
+        assert (cluster(features, k1, k2, eps).labels == 0).all()
+
+
 def test_collapsed_features_are_one_cluster_and_all_twins():
     found = cluster(np.ones((200, 8)))
     assert (found.labels == 0).all()
