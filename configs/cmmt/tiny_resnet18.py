@@ -12,6 +12,7 @@ model = dict(
 custom_hooks = [
     dict(type='TextIoUHook'),
     dict(type='PseudoLabelHook', k1=8, k2=3, eps=0.4, min_samples=4, start=2),
+    dict(type='SyncBuffersHook'),
 ]
 train_pipeline = [
     dict(type='LoadImage'),

@@ -80,9 +80,7 @@ def _without_copies(found: np.ndarray, similarity: np.ndarray) -> tuple[np.ndarr
     return first[order], np.argsort(order)[group]
 
 
-def dbscan(
-    graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4, counts: np.ndarray | None = None
-) -> np.ndarray:
+def dbscan(graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4, counts: np.ndarray | None = None) -> np.ndarray:
     """scikit-learn's DBSCAN on the distances that a graph holds; those that it lacks count as above ``eps``.
 
     Args:

@@ -25,10 +25,10 @@ def jaccard_graph(
 
     ``J(p, q) = 1 - sum min(V_p, V_q) / sum max(V_p, V_q)`` with the vectors ``V`` of
     :func:`~mmreid_text.evaluation.k_reciprocal.encode`: weights ``exp(-d)``, ``d`` the squared Euclidean distance of
-    the L2-normalised features, as Ge et al. (NeurIPS 2020) and the CMMT code cluster by. As in their code an item counts
-    among its own ``k1`` and ``k2`` neighbours but not among ``k1 / 2``, and a half-sized set joins where more than two
-    thirds of it are held. Pairs without a common neighbour are at distance 1 and never held, so memory grows with the number
-    of items.
+    the L2-normalised features, as Ge et al. (NeurIPS 2020) and the CMMT code cluster by. As in their code an item
+    counts among its own ``k1`` and ``k2`` neighbours but not among ``k1 / 2``, and a half-sized set joins where more
+    than two thirds of it are held. Pairs without a common neighbour are at distance 1 and never held, so memory grows
+    with the number of items.
 
     Args:
         features: float (N, D), of any length.

@@ -38,8 +38,9 @@ def refine(
     joins the cluster of ``t'``. Where there is none, or ``v`` is itself unclustered, ``t`` stays an outlier.
     Unclustered images do the same by their captions.
 
-    Both directions read the labels as clustering left them, so no rescue depends on another. What the paper, which
-    pairs an image with one caption, leaves open for several:
+    Both directions read the labels as clustering left them, so no rescue depends on another. The paper takes the most
+    similar member outside a set that it does not define; this walk takes that to be the members that cannot answer.
+    What the paper, which pairs an image with one caption, leaves open for several:
 
     * the walk starts at ``v`` itself: its other captions, if clustered, are the nearest witnesses there are;
     * an image looks at all its clustered captions, and the most similar of all their neighbours decides;

@@ -23,7 +23,7 @@ def test_identities_are_hidden(name):
     loader = cfg.train_dataloader
     assert loader.sampler.type == "ArraySampler"  # others draw by identity
     assert [step.type for step in loader.dataset.pipeline].count("HideIdentity") == 1
-    assert {hook.type for hook in cfg.custom_hooks} <= {"TextIoUHook", "PseudoLabelHook"}
+    assert {hook.type for hook in cfg.custom_hooks} <= {"TextIoUHook", "PseudoLabelHook", "SyncBuffersHook"}
 
 
 @pytest.mark.parametrize("study", ["matrix_parts", "matrix_batch", "matrix_random-text"])

@@ -161,11 +161,25 @@ def test_a_run_that_finds_nothing_goes_on(folder, monkeypatch):
     assert "after" not in records(runner)[0]["image"]
 
 
+def test_a_run_that_starts_anew_forgets_the_records_of_the_last(folder, monkeypatch):
+    labels = dict(diagnose=False)
+    train(folder, monkeypatch, "again", epochs=2, labels=labels)
+    runner, _ = train(folder, monkeypatch, "again", epochs=2, labels=labels | dict(start=1))
+    assert [record["epoch"] for record in records(runner)] == [2]
+
+
+def test_features_that_are_not_finite_stop_training(folder, monkeypatch):
+    encode = CMMT.encode_text
+    monkeypatch.setattr(CMMT, "encode_text", lambda self, *args: encode(self, *args) / 0)
+    with pytest.raises(ValueError, match=r"of 96 text features are not finite before epoch 1: training has diverged"):
+        train(folder, monkeypatch, "diverged")
+
+
 def test_copies_of_one_image_and_captions_of_one_cluster_go_on(folder, monkeypatch):
     monkeypatch.setattr(
         ProceduralPedestrians, "image_fields", lambda self, row: {"img": np.full((64, 32, 3), 90, np.uint8)}
     )
-    runner, watch = train(folder, monkeypatch, "copies", labels=dict(k2=6))
+    runner, watch = train(folder, monkeypatch, "copies")
     assert (watch.given[0][0]["image_labels"] == 0).all()
     log = log_of(runner)
     assert "one cluster holds 48 of 48 image features" in log
@@ -195,6 +209,8 @@ def test_ranks_kills_and_resumes(tmp_path):
     assert not same(labels("whole", 1), labels("whole", 0))
     for epoch in range(2):  # a run killed in the second epoch makes the same labels again
         assert same(labels("killed", epoch), labels("whole", epoch))
+        for rank in range(2):
+            assert same(labels("statistics killed", epoch, rank), labels("statistics", epoch, 0))
     whole, killed = (torch.load(tmp_path / run / "epoch_2.pth", weights_only=True) for run in ("whole", "killed"))
     assert same(whole["state_dict"], killed["state_dict"])
     epochs = [json.loads(line)["epoch"] for line in (tmp_path / "killed/pseudo_labels.jsonl").read_text().splitlines()]

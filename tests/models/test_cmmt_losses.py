@@ -103,6 +103,19 @@ def test_hard_mining_equals_loops(batch, kinds, topk):
     assert float(loss(*tensors(*batch))) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+def test_pairs_whose_affinity_is_not_known_are_neither_alike_nor_different(batch):
+    image, text, affinity = batch
+    unknown = affinity.copy()
+    unknown[:, 2] = unknown[2] = np.nan
+    unknown[2, 2] = 1
+    loss = HardMiningLoss(topk=20, positive=0.5, negative=0.2, margin=0.4)
+    expected = naive_mining(image, text, unknown, 20, 0.5, 0.2, 0.4, ("cross", "intra"))  # NaN compares as false
+    assert float(loss(*tensors(image, text, unknown))) == pytest.approx(expected, rel=1e-9)
+    assert expected != naive_mining(image, text, affinity, 20, 0.5, 0.2, 0.4, ("cross", "intra"))
+    matched = TextIoUCMPMLoss(power=2)
+    assert matched(*tensors(image, text, unknown)) == matched(*tensors(image, text, np.nan_to_num(unknown)))
+
+
 def test_hard_mining_without_any_triplet_costs_nothing_and_has_a_gradient():
     image, text = (torch.randn(4, 3, requires_grad=True) for _ in range(2))
     loss = HardMiningLoss()(image, text, torch.eye(4) + 0.3)

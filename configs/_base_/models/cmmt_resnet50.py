@@ -13,5 +13,6 @@ model = dict(
 custom_hooks = [
     dict(type='TextIoUHook'),
     dict(type='PseudoLabelHook', start=5),
+    dict(type='SyncBuffersHook'),  # ranks with statistics of their own agree on the mean after each epoch
 ]
 sync_bn = 'torch'  # on several GPUs, statistics of the whole batch; torch has no such layer on CPUs

@@ -78,8 +78,8 @@ class PseudoLabelHook(Hook):
     Raises:
         ImportError: scikit-learn or scipy is missing.
         TypeError: The model takes no pseudo labels.
-        ValueError: An argument is out of range, training does not go by epochs, no pipeline is named, or a resumed
-            checkpoint's labels are of other data.
+        ValueError: An argument is out of range, training does not go by epochs, no pipeline is named, a resumed
+            checkpoint's labels are of other data, or a feature is not finite.
 
     Use in configs::
 
@@ -145,6 +145,8 @@ class PseudoLabelHook(Hook):
             )
         workers = runner.train_dataloader.num_workers if self.num_workers is None else self.num_workers
         self.loader = rows_loader(self.rows, self.batch_size, workers)
+        if is_main_process():
+            _write(_records_path(runner), _records_before(runner))
         self.labels = None
         if self._resumed is not None:
             if self._resumed["fingerprint"] != trained.fingerprint:
@@ -165,6 +167,7 @@ class PseudoLabelHook(Hook):
             features = extract_features(
                 model, self.loader, trained.num_images, trained.num_captions, f"features for epoch {epoch + 1}"
             )
+            _check_finite(features, epoch)
             labels = self.labels = self._label(runner, features, time.perf_counter() - begin)
             feats = {"image": features.image, "text": features.text}
             centers = [_centroids(feats[side], labels[side]) for side in SIDES]
@@ -223,7 +226,7 @@ class PseudoLabelHook(Hook):
                 record[side]["before"] = agreement(before[side], identities[side])
                 record[side]["after"] = agreement(after[side], identities[side])
         runner.logger.info(_summary(record))
-        _append(Path(runner.work_dir) / f"{STATE}.jsonl", record)
+        _write(_records_path(runner), [*_records_before(runner), json.dumps(record)])
         last = runner.epoch + self.interval >= runner.max_epochs
         if last or (self.draw_interval and (runner.epoch - self.start) % self.draw_interval == 0):
             rows = example_rows(self.rows, after, before, image_of_text, identities, seed=runner.epoch)
@@ -302,8 +305,27 @@ def _summary(record: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a line to the file; what a run that was killed, or an earlier one, wrote of this and later epochs goes."""
+def _check_finite(features: PairFeatures, epoch: int) -> None:
+    """Stop all ranks, which have the same features."""
+    for side, feats in (("image", features.image), ("text", features.text)):
+        lost = int((~feats.isfinite().all(dim=1)).sum())
+        if lost:
+            raise ValueError(
+                f"PseudoLabelHook: {lost:,} of {len(feats):,} {side} features are not finite before epoch {epoch + 1}: "
+                "training has diverged. Start from an earlier checkpoint, with a lower learning rate or clip_grad."
+            )
+
+
+def _records_path(runner: Runner) -> Path:
+    return Path(runner.work_dir) / f"{STATE}.jsonl"
+
+
+def _records_before(runner: Runner) -> list[str]:
+    """Lines of the epochs before this one; a run that was killed, or an earlier run, may have left others."""
+    path = _records_path(runner)
     known = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in known if json.loads(line)["epoch"] < record["epoch"]]
-    write_text(path, "\n".join([*kept, json.dumps(record)]) + "\n")
+    return [line for line in known if json.loads(line)["epoch"] <= runner.epoch]
+
+
+def _write(path: Path, records: Sequence[str]) -> None:
+    write_text(path, "".join(f"{record}\n" for record in records))

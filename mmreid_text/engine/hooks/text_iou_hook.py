@@ -58,8 +58,8 @@ class TextIoUHook(Hook):
         if len(silent):
             runner.logger.warning(
                 f"Text-IoU: {len(silent):,} captions name nothing that {type(self.extractor).__name__} knows, such as "
-                f"{dataset.caption(int(silent[0]))!r}. They have an IoU of 0 with all captions of other images; a "
-                "lexicon with their words would help."
+                f"{dataset.caption(int(silent[0]))!r}. Matching takes them to share nothing with captions of other "
+                "images, and mining leaves them out; a lexicon with their words would help."
             )
         model.set_phrases(torch.from_numpy(table.indptr), torch.from_numpy(table.indices))
 

@@ -111,5 +111,8 @@ class TextIoUCMPMLoss(_ProjectionMatching):
         self.power = power
 
     def forward(self, image_feats: torch.Tensor, text_feats: torch.Tensor, affinity: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of image_feats (B, D), text_feats (B, D) and affinity (W * B, W * B) of all ranks' captions."""
-        return self.match(image_feats, text_feats, affinity**self.power)
+        """Scalar loss of image_feats (B, D), text_feats (B, D) and affinity (W * B, W * B) of all ranks' captions.
+
+        Where the affinity is not known, NaN, it counts as 0.
+        """
+        return self.match(image_feats, text_feats, affinity.nan_to_num(nan=0.0) ** self.power)

@@ -32,7 +32,7 @@ def hard_mining_loss(
 
     Args:
         similarity: (B, B) cosine similarities, anchors in rows.
-        affinity: (B, B) Text-IoU of the captions.
+        affinity: (B, B) Text-IoU of the captions; a pair whose Text-IoU is not known, NaN, is in neither set.
         own_pair: True where rows and columns are of different modalities: the anchor's own pair is always in *P*. False
             where they are the same samples: the anchor is in neither set.
         topk: How many count as alike.

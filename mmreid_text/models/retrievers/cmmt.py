@@ -184,7 +184,8 @@ class CMMT(DualEncoder):
         return losses
 
     def _affinity(self, image_id: torch.Tensor, caption_id: torch.Tensor) -> torch.Tensor:
-        """Text-IoU of the captions of all ranks, float32 (W * B, W * B), 1 between captions of one image."""
+        """Text-IoU of the captions of all ranks, float32 (W * B, W * B), 1 between captions of one image; NaN, which is
+        not known, where a caption names nothing."""
         if self.phrases is None:
             raise ValueError(
                 "CMMT's iou_losses need the captions' phrases: add dict(type='TextIoUHook') to custom_hooks."
@@ -192,6 +193,8 @@ class CMMT(DualEncoder):
         image_id, caption_id = all_gather(image_id), all_gather(caption_id)
         indptr, indices, widest, vocabulary = self.phrases
         iou = batch_iou(indptr, indices, caption_id, widest, vocabulary)
+        silent = indptr[caption_id] == indptr[caption_id + 1]
+        iou = iou.masked_fill(silent[:, None] | silent[None, :], torch.nan)
         return torch.where(image_id[:, None] == image_id[None, :], 1.0, iou)
 
     def _cluster_losses(self, feats: dict[str, torch.Tensor], rows: dict[str, torch.Tensor]) -> Losses:
