@@ -60,12 +60,13 @@ def refine(
 
     Images 0, 1 and 2 are one cluster, and so are captions 1 and 2. Caption 0 was left out; of the other images its own
     image is most like image 2, whose caption 2 is clustered, so it joins caption 2. Image 3 is an outlier whose caption
-    is one, too: both stay.
+    is one, too: both stay. Image 4 is an outlier whose caption is of the captions' cluster and there most like caption
+    2, so it joins image 2.
 
-    >>> image = np.array([[1, 0], [0.8, 0.6], [0.96, 0.28], [0, -1]])
-    >>> text = np.array([[-1, 0], [0, 1], [0.28, 0.96], [0.6, -0.8]])
-    >>> refine(image, text, np.array([0, 0, 0, -1]), np.array([-1, 0, 0, -1]), np.arange(4))
-    (array([ 0,  0,  0, -1]), array([ 0,  0,  0, -1]))
+    >>> image = np.array([[1, 0], [0.8, 0.6], [0.96, 0.28], [0, -1], [-0.6, 0.8]])
+    >>> text = np.array([[-1, 0], [0, 1], [0.28, 0.96], [0.6, -0.8], [0.6, 0.8]])
+    >>> refine(image, text, np.array([0, 0, 0, -1, -1]), np.array([-1, 0, 0, -1, 0]), np.arange(5))
+    (array([ 0,  0,  0, -1,  0]), array([ 0,  0,  0, -1,  0]))
     """
     image, text = unit_rows(image_feats), unit_rows(text_feats)
     pairs = Pairs(image_of_text, np.arange(len(text)))

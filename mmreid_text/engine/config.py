@@ -3,6 +3,7 @@
 import copy
 import difflib
 import inspect
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,14 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 
     Args:
         path: Python config file.
-        options: Dotted keys and values, as ``--cfg-options`` gives them.
+        options: Dotted keys and values, as ``--cfg-options`` gives them. A dict joins the settings that are there; with
+            ``_delete_=True`` in it, it takes their place.
 
     Raises:
         FileNotFoundError: There is no such file.
         KeyError: A top-level key, or an option, names nothing. Names of helper variables start with ``_``.
-        ValueError: ``protocol`` is none of ``val``, ``paper-val`` and ``test-selected``, or a data set states another.
+        ValueError: An option gives a value where there are settings, or settings where there are none. ``protocol`` is
+            none of ``val``, ``paper-val`` and ``test-selected``, or a data set states another.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"config {path} does not exist")
@@ -86,9 +89,9 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
                 f"{path}: unknown top-level key {key!r}.{nearest(key, TOP_LEVEL_KEYS)} "
                 f"A helper variable's name starts with '_': {'_' + key!r}."
             )
-    for key in options or {}:
-        _check_option(cfg, key)
-    cfg.merge_from_dict(dict(options or {}))
+    for key, value in (options or {}).items():
+        _check_option(cfg, str(key).split("."), value)
+    cfg.merge_from_dict(copy.deepcopy(dict(options or {})))  # mmengine takes values apart, and shares them
     set_protocol(cfg)
     return cfg
 
@@ -259,33 +262,55 @@ def dataset_configs(node: Any) -> Iterator[ConfigDict]:
             yield from dataset_configs(item)
 
 
-def _check_option(cfg: Config, option: str) -> None:
+def _check_option(cfg: Config, parts: list[str], value: Any) -> None:
     node: Any = cfg._cfg_dict
-    parts = option.split(".")
+    option = ".".join(parts)
     for i, part in enumerate(parts):
         above = ".".join(parts[:i])
         if above in FREE_KEYS:
             return
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
-                raise KeyError(f"--cfg-options {option}: {part!r} is no index of a list of {len(node)}")
+                raise KeyError(f"option {option}: {part!r} is no index of a list of {len(node)}")
             node = node[int(part)]
             continue
         if node is None:
-            raise KeyError(f"--cfg-options {option}: {above} is None; set the whole dict, in a config file of your own")
+            raise KeyError(f"option {option}: {above} is None; set the whole dict, in a config file of your own")
         if not isinstance(node, Mapping):
-            raise KeyError(f"--cfg-options {option}: {above} is a value, it has no key {part!r}")
+            raise KeyError(f"option {option}: {above} is a value, it has no key {part!r}")
         if part not in node:
             known = set(node) | (TOP_LEVEL_KEYS if i == 0 else _parameters(node.get("type")) | _untyped_keys(above))
             known.update(WEIGHT_KEYS.get(node.get("type", ""), ()))
             if part in known:  # a constructor's argument that the config leaves at its default
                 return
-            raise KeyError(f"--cfg-options {option}: {part!r} names nothing.{nearest(part, known)}")
+            raise KeyError(f"option {option}: {part!r} names nothing.{nearest(part, known)}")
         node = node[part]
+    if option not in FREE_KEYS:
+        _check_value(cfg, parts, value, node)
+
+
+def _check_value(cfg: Config, parts: list[str], value: Any, old: Any) -> None:
+    """Refuse a value that mmengine cannot merge with the old one, or that cannot stand in its place."""
+    option = ".".join(parts)
+    if isinstance(value, Mapping):
+        if value.get("_delete_"):
+            return
+        if not isinstance(old, Mapping):
+            raise ValueError(
+                f"option {option}: a dict cannot join {old!r}. Give what is to stand there, or the dict with "
+                "_delete_=True."
+            )
+        if value.get("type", old.get("type")) == old.get("type"):  # else the other type's arguments count
+            for key, inner in value.items():
+                _check_option(cfg, [*parts, str(key)], inner)
+    elif isinstance(old, Mapping) and isinstance(value, (str, int, float)):
+        raise ValueError(f"option {option}: {value!r} cannot stand for a dict of settings: {', '.join(map(str, old))}")
 
 
 def _untyped_keys(path: str) -> set[str]:
-    """What mmengine reads of a node beside, or without, the arguments of its ``type``."""
+    """What mmengine or the model reads of a node beside, or without, the arguments of its ``type``."""
+    if match := re.fullmatch(r"model\.(losses\.\d+|cluster_memory|cmpc|(iou_losses)\.\d+)", path):
+        return {"loss_weight", "start"} if match[2] else {"loss_weight"}
     if path.endswith("_dataloader"):
         from torch.utils.data import DataLoader
 

@@ -2,16 +2,24 @@
 
 import copy
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pprint import pformat
 from typing import Any
 
 from mmengine.config import Config
 
-from mmreid_text.engine.config import check_data, check_shares, check_weights, load_config, nearest, result_names
+from mmreid_text.engine.config import (
+    check_data,
+    check_shares,
+    check_weights,
+    error_text,
+    load_config,
+    nearest,
+    result_names,
+)
 from mmreid_text.engine.run_pool import Run
 from mmreid_text.engine.training_run import FEATURES, tested_sets
 from mmreid_text.evaluation.transfer import Row, result_key
@@ -44,7 +52,8 @@ def plan_matrix(path: str, seeds: int, work_dir: Path, amp: bool = False) -> lis
     * ``source``: the training data set, by its name in results or as published (``'CUHK-PEDES'``); several are joined
       by ``+``. A target of this name is in domain;
     * ``config``: path of the config, relative to the matrix file. Its test sets are the row's targets;
-    * ``options``: what the row changes of its config, dotted keys and values as ``--cfg-options`` takes them;
+    * ``options``: what the row changes of its config, dotted keys and values as
+      :func:`~mmreid_text.engine.config.load_config` takes them; the seed is not among them;
     * ``start``: a run whose best epoch this one starts from, ``dict(config=...)``, perhaps with ``options`` and a
       ``start`` of its own. Rows that name the same share it, seed by seed;
     * ``checkpoint``: test this file, named from the current folder, and train nothing; '' tests the config's pretrained
@@ -62,11 +71,12 @@ def plan_matrix(path: str, seeds: int, work_dir: Path, amp: bool = False) -> lis
     Raises:
         FileNotFoundError: The matrix file or a config does not exist, or a folder holds no dump.
         KeyError: Unknown key, or an option that names nothing.
-        ValueError: A row lacks a key or has one too many, or its source is not what its config trains on.
+        ValueError: A row lacks a key or has one too many, an option cannot be set, or the row's source is not what its
+            config trains on.
     """
     rows = _read(path)
     planner = _Planner(work_dir, amp)
-    planned = [planner.row(row, seeds) for row in rows]
+    planned = [planner.row(row, seeds, f"{path}, row {i} ({row['name']})") for i, row in enumerate(rows)]
     known: set[tuple[str, str]] = set()
     for own in planned:
         key = (own.row.name, result_key(own.row.source))
@@ -151,8 +161,10 @@ def _check_row(row: Mapping[str, Any], where: str) -> None:
 
 def _check_options(node: Mapping[str, Any], where: str) -> None:
     options = node.get("options", {})
-    if not isinstance(options, Mapping):
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
         raise ValueError(f"{where}: 'options' must be a dict of dotted keys and values, got {options!r}")
+    if "randomness.seed" in options or "seed" in (options.get("randomness") or {}):
+        raise ValueError(f"{where}: 'options' set randomness.seed, but every row is trained with each of the seeds")
 
 
 def _check_keys(node: Any, known: frozenset[str], where: str) -> None:
@@ -171,7 +183,14 @@ class _Planner:
         self.configs: dict[tuple[str, str], Config] = {}
         self.runs: dict[tuple, Run] = {}
 
-    def row(self, row: Mapping[str, Any], seeds: int) -> PlannedRow:
+    def row(self, row: Mapping[str, Any], seeds: int, where: str) -> PlannedRow:
+        try:
+            return self._row(row, seeds)
+        except (FileNotFoundError, KeyError, ValueError) as error:
+            kind = next(kind for kind in (FileNotFoundError, KeyError, ValueError) if isinstance(error, kind))
+            raise kind(f"{where}: {error_text(error)}") from error
+
+    def _row(self, row: Mapping[str, Any], seeds: int) -> PlannedRow:
         path = row.get("features", row.get("checkpoint"))
         one_model = path is not None and SEED not in path
         numbers = range(1 if one_model else seeds)
@@ -179,7 +198,7 @@ class _Planner:
             dumps = {seed: Path(row["features"].replace(SEED, str(seed))) for seed in numbers}
             targets = sorted({file.stem for folder in dumps.values() for file in folder.glob("*.npz")})
             if not targets:
-                raise FileNotFoundError(f"row {row['name']!r}: there is no feature dump (.npz) in {row['features']}")
+                raise FileNotFoundError(f"there is no feature dump (.npz) in {row['features']}")
             return PlannedRow(Row(row["name"], row["source"], one_model=one_model), dumps, {}, targets)
         runs = {seed: self.run(row, seed) for seed in numbers}
         cfg = runs[0].cfg
@@ -200,17 +219,15 @@ class _Planner:
             if any(run.work_dir == work_dir for run in self.runs.values()):
                 raise ValueError(f"two different runs would share the folder {work_dir}: rename one of their configs")
             start = self.run(node["start"], seed) if "start" in node else None
-            name = f"{_folder_name(node)} seed {seed}"
+            label = f"{node['name']}: " if "name" in node else ""  # of rows that share a run the first is named
+            name = f"{label}{_folder_name(node)} seed {seed}"
             self.runs[key] = Run(name, work_dir, cfg, start, checkpoint, features=True)
         return self.runs[key]
 
     def _config(self, node: Mapping[str, Any]) -> Config:
         path, key = node["config"], (node["config"], _options_text(node))
         if key not in self.configs:
-            try:
-                cfg = load_config(path, node.get("options"))
-            except KeyError as error:
-                raise KeyError(f"{error.args[0]} (a row or start of config {path})") from error
+            cfg = load_config(path, node.get("options"))
             if not cfg.get("test_dataloader"):
                 raise ValueError(f"{path} has no test_dataloader, whose data sets would be the matrix's targets")
             if self.amp and cfg.get("optim_wrapper"):
@@ -221,9 +238,7 @@ class _Planner:
     def _check_source(self, row: Mapping[str, Any], cfg: Config) -> None:
         trains_on = "+".join(result_names(cfg.get("train_dataloader")))
         if trains_on and result_key(row["source"]) != trains_on:
-            raise ValueError(
-                f"row {row['name']!r} has the source {row['source']!r}, but {row['config']} trains on {trains_on}"
-            )
+            raise ValueError(f"the source is {row['source']!r}, but {row['config']} trains on {trains_on}")
 
 
 def _chain(node: Mapping[str, Any]) -> tuple:
@@ -234,7 +249,7 @@ def _chain(node: Mapping[str, Any]) -> tuple:
 def _options_text(node: Mapping[str, Any]) -> str:
     """The node's options, the same text for the same options in any order; '' without any."""
     options = node.get("options")
-    return pformat(sorted(options.items())) if options else ""
+    return json.dumps(options, sort_keys=True, default=repr) if options else ""
 
 
 def _folder_name(node: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ CONFIGS = sorted(
 #: Sizes of encoders that build in no time, whatever their type.
 SMALL = dict(width=32, heads=4, embed_dim=16)
 FLAGSHIP = str(ROOT / "configs/nam/clip_b16_luperson.py")
+CMMT = str(ROOT / "configs/cmmt/tiny_full.py")
 
 
 def write(tmp_path, body):
@@ -71,6 +72,53 @@ def test_options_reach_keys_lists_and_unset_arguments():
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.custom_hooks[0].p == 0.3
     assert cfg.train_dataloader.dataset.num_images == 64
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("train_cfg", {"max_epoch": 2}, r"option train_cfg\.max_epoch: .*'max_epochs'"),
+        ("model.image_encoder", {"widht": 8}, "'width'"),
+        ("model", {"image_encoder": {"widht": 8}}, r"option model\.image_encoder\.widht: .*'width'"),
+        ("train_dataloader", {"dataset.num_images": 8}, "'dataset.num_images' names nothing"),
+        ("model.losses", {"type": "SDMLoss"}, r"option model\.losses: a dict cannot join \[.*_delete_=True"),
+        ("train_cfg.max_epochs", {"a": 1}, "a dict cannot join"),
+        ("train_cfg", 3, r"option train_cfg: 3 cannot stand for a dict of settings: type, max_epochs"),
+        ("param_scheduler.1", 5, "5 cannot stand for a dict"),
+        ("model.losses.0", "SDMLoss", "'SDMLoss' cannot stand for a dict"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(option, value, message):
+    with pytest.raises((KeyError, ValueError), match=message):
+        load_config(FLAGSHIP, {option: value})
+
+
+def test_dicts_join_or_replace_and_stay_as_they_were():
+    sgd = {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.1}}
+    train = {"train_dataloader.dataset": {"num_images": 64}, "train_cfg": {"max_epochs": 2}, "model.losses": []}
+    for _ in range(2):
+        cfg = load_config(FLAGSHIP, sgd | train)
+        assert cfg.optim_wrapper.optimizer == {"type": "SGD", "lr": 0.1}
+        assert cfg.train_dataloader.dataset.num_images == 64
+        assert "pipeline" in cfg.train_dataloader.dataset
+        assert (cfg.train_cfg.max_epochs, cfg.model.losses) == (2, [])
+    assert load_config(
+        FLAGSHIP, {"optim_wrapper.optimizer": {"type": "SGD", "momentum": 0.9}}
+    ).optim_wrapper.optimizer.lr
+    bench = dict(type="CUHKPEDES", split="val", pipeline=[])
+    cfg = load_config(FLAGSHIP, {"val_dataloader.dataset.datasets": [bench], "protocol": "paper-val"})
+    assert cfg.val_dataloader.dataset.datasets[0].protocol == "paper-val"
+    assert "protocol" not in bench
+
+
+def test_weights_and_starts_of_losses_are_options():
+    loss = "model.iou_losses.1"
+    cfg = load_config(CMMT, {f"{loss}.loss_weight": 10, f"{loss}.start": 4, "model.cluster_memory.loss_weight": 2})
+    assert (cfg.model.iou_losses[1].loss_weight, cfg.model.iou_losses[1].start) == (10, 4)
+    assert MODELS.build(cfg.model).loss_weights["cluster"] == 2
+    assert load_config(FLAGSHIP, {"model.losses.0.loss_weight": 2}).model.losses[0].loss_weight == 2
+    with pytest.raises(KeyError, match="'start' names nothing"):
+        load_config(FLAGSHIP, {"model.losses.0.start": 2})
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,13 @@ def test_a_change_of_the_start_starts_over_what_begins_there(configs):
 
 
 def test_options_make_runs_of_their_own(configs):
-    two, rate = {"train_cfg.max_epochs": 2}, {"optim_wrapper.optimizer.lr": 0.5}
+    two, rate = {"train_cfg": {"max_epochs": 2, "val_interval": 1}}, {"optim_wrapper.optimizer.lr": 0.5}
+    turned = {"train_cfg": {"val_interval": 1, "max_epochs": 2}}
     planned = plan(
         configs,
         TUNED,
         {**TUNED, "name": "longer", "options": {**two, **rate}},
-        {**TUNED, "name": "the same", "options": {**rate, **two}},
+        {**TUNED, "name": "the same", "options": {**rate, **turned}},
         {**TUNED, "name": "none", "options": {}},
         {**FROM_NAM, "name": "NAM, longer", "start": {"config": "nam.py", "options": two}},
         FROM_NAM,
@@ -82,6 +83,16 @@ def test_options_make_runs_of_their_own(configs):
     assert from_nam.start.cfg.train_cfg.max_epochs == 1
     runs = all_runs(planned)
     assert len({run.work_dir for run in runs}) == len({run.stamp for run in runs}) == len(runs) == 6
+
+
+def test_options_are_the_same_for_every_seed_and_row(configs):
+    sgd = {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.1}}
+    first, second = plan(configs, {**TUNED, "options": sgd}, {**TUNED, "name": "again", "options": sgd})
+    assert first.runs == second.runs
+    assert first.runs[0].name == f"tuned: {first.runs[0].work_dir.parent.name} seed 0"
+    for run in first.runs.values():
+        assert run.cfg.optim_wrapper.optimizer == {"type": "SGD", "lr": 0.1}
+    assert len({run.work_dir.parent for run in first.runs.values()}) == 1
 
 
 def test_checkpoints_and_dumps_made_elsewhere(configs):
@@ -113,7 +124,21 @@ def test_checkpoints_and_dumps_made_elsewhere(configs):
         ([{"name": "x", "source": "y"}], ValueError, "needs either 'config' or 'features'"),
         ([{**FROM_NAM, "checkpoint": "x.pth"}], ValueError, "exclude each other"),
         ([{**TUNED, "options": 3}], ValueError, r"row 0 \(tuned\): 'options' must be a dict of dotted keys"),
-        ([{**TUNED, "options": {"train_cfg.max_epoch": 2}}], KeyError, r"'max_epoch' names nothing.*street\.py"),
+        ([{**TUNED, "options": {3: 4}}], ValueError, "'options' must be a dict of dotted keys"),
+        ([{**TUNED, "options": {"randomness.seed": 5}}], ValueError, "row 0 .*each of the seeds"),
+        ([{**TUNED, "options": {"randomness": {"seed": 5}}}], ValueError, "row 0 .*each of the seeds"),
+        (
+            [NAM, {**TUNED, "options": {"train_cfg.max_epoch": 2}}],
+            KeyError,
+            r"matrix\.py, row 1 \(tuned\): option train_cfg\.max_epoch: 'max_epoch' names nothing",
+        ),
+        ([{**TUNED, "options": {"train_cfg": 3}}], ValueError, r"row 0 \(tuned\): option train_cfg: 3 cannot stand"),
+        ([{**TUNED, "options": {"protocol": "tst"}}], ValueError, r"row 0 \(tuned\): protocol must be one of"),
+        (
+            [{**TUNED, "start": {"config": "nam.py", "options": {"train_cfg.max_epoch": 2}}}],
+            KeyError,
+            r"row 0 \(tuned\): option train_cfg\.max_epoch",
+        ),
         ([{"name": "x", "source": "y", "features": "z", "options": {}}], ValueError, "which a row of 'features'"),
         ([{**TUNED, "start": {"config": "nam.py", "options": 3}}], ValueError, "start: 'options' must be a dict"),
         ([{**TUNED, "start": {"confg": "nam.py"}}], KeyError, r"start: unknown key 'confg'.*'config'"),
@@ -147,5 +172,5 @@ def test_matrices_of_the_repository_are_whole(path, tmp_path):
         assert tuned == {own.row.name for own in planned} - {"CLIP", "NAM"}
         assert set() not in in_domain.values()
     starts = {run.start for own in planned for run in own.runs.values()} - {None}
-    assert starts or path.parent.name == "cmmt"  # whose rows all start from CLIP
+    assert starts or path.parent.name == "cmmt"  # whose rows start from no other run
     assert len(starts) == 2 * len({start.work_dir.parent for start in starts})  # one of each kind per seed

@@ -135,7 +135,7 @@ def test_mistakes_stop_at_once(folder, call):
     with pytest.raises(SystemExit, match=r"error: there is no evaluation .* without --offline"):
         call("--offline")
     (folder / "matrix.py").write_text(MATRIX.replace("source='procedural_street'", "source='street'"))
-    with pytest.raises(SystemExit, match=r"row 'tuned' has the source 'street', but .*trains on procedural_street"):
+    with pytest.raises(SystemExit, match=r"row 0 \(tuned\): the source is 'street', but .*trains on"):
         call()
     with pytest.raises(SystemExit):
         call("--seeds", "0")
