@@ -2,43 +2,62 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-KINDS = ("things", "looks", "no", "and", "is", "with", "fillers")
+KINDS = ("things", "looks", "patterns", "nouns", "no", "and", "is", "with", "which", "back", "verbs", "fillers")
 """Sections of a lexicon file."""
 DEFAULT = Path(__file__).with_name("lexicon.txt")
 
 _TOKENS = re.compile(r"[^\W_]+|[.,;:!?()&]")
 _POSSESSIVE = re.compile(r"['\u2019]s?\b")
-_MARKS = {**dict.fromkeys(".;:!?", "end"), **dict.fromkeys(",&", "and"), "(": "with", ")": "close"}
+# Captions that were tokenised before have "does n't" or "doesn 't".
+_NOT = re.compile(r"\b(is|are|was|were|do|does|did|has|have|had) ?n ?['\u2019] ?t\b")
+_MARKS = {**dict.fromkeys(".;!?", "end"), **dict.fromkeys(",&", "and"), "(": "with", ")": "close", ":": "colon"}
 
 Item = tuple[str, str]
-"""Kind and name: one of :data:`KINDS`, ``end``, ``close``, or ``unknown`` with the word as its name."""
+"""Kind and name: one of :data:`KINDS`, ``end``, ``close``, ``colon``, or ``unknown`` with the word as its name."""
 
 
 class Lexicon:
     """Phrases by name and kind.
 
-    A file has sections ``[things]``, ``[looks]``, ``[no]``, ``[and]``, ``[is]``, ``[with]`` and ``[fillers]``, of lines
-    ``name`` or ``name: phrase, phrase, ...``; ``#`` starts a remark. The one that ships with the package says what each
-    section means. Things and looks are what captions are compared by; the others are how English joins them.
+    A file has sections, :data:`KINDS` in brackets, of lines ``name`` or ``name: phrase, phrase, ...``; ``#`` starts a
+    remark. The one that ships with the package says what each section means. Things and looks are what captions are
+    compared by; the others are how English joins them. ``sneakers < shoes: trainers`` says that sneakers are shoes too.
+
+    A phrase that is a look and a thing in a row, as 'short sleeved shirt', is read as these two, and the thing gets its
+    name afterwards. So words between them, and their order, do not matter.
 
     Args:
         names: Kind and name of each phrase, as written.
+        broader: The broader kind of things that have one, by name; without cycles.
 
     Raises:
-        ValueError: A phrase without words.
+        ValueError: A phrase without words, or two names for one look of one thing.
+
+    Attributes:
+        renamed: What a thing is with a look, by thing and look.
+        kinds: A thing's name and those of its broader kinds, by name.
     """
 
-    def __init__(self, names: Mapping[str, Item]) -> None:
+    def __init__(self, names: Mapping[str, Item], broader: Mapping[str, str] | None = None) -> None:
         known: dict[tuple[str, ...], Item] = {}
         for phrase, item in names.items():
             words = tuple(words_of(phrase))
             if not words:
                 raise ValueError(f"the phrase {phrase!r} has no words")
             known[words] = item
+        self.kinds = {name: _chain(name, broader or {}) for kind, name in names.values() if kind == "things"}
+        self.renamed: dict[str, dict[str, str]] = {}
+        for words, look, thing in _looks_and_things(known):
+            name = known.pop(words)[1]
+            if self.renamed.setdefault(thing, {}).setdefault(look, name) != name:
+                raise ValueError(
+                    f"{' '.join(words)!r} is {name!r}, but {thing!r} that is {look!r} is "
+                    f"{self.renamed[thing][look]!r} by another phrase; they are one: put both into one line."
+                )
         # A plural stands for its singular as well, unless that is a phrase itself, as `short` beside `shorts`.
         for words, item in list(known.items()):
             known.setdefault((*words[:-1], singular(words[-1])), item)
@@ -58,9 +77,10 @@ class Lexicon:
         if not path.is_file():
             raise FileNotFoundError(f"Lexicon {path} does not exist; None takes the package's own, {DEFAULT}.")
         names: dict[str, Item] = {}
+        broader: dict[str, str] = {}
         seen: dict[tuple[str, ...], int] = {}
         kind = ""
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
             line = line.split("#")[0].strip()
             if not line:
                 continue
@@ -72,7 +92,11 @@ class Lexicon:
                 continue
             if not kind:
                 raise ValueError(f"{path}, line {number}: {line!r} stands before any section, such as [things].")
-            for phrase, item in _entries(kind, line, f"{path}, line {number}"):
+            place = f"{path}, line {number}"
+            line, name, wider = _split_kind(kind, line, place)
+            if wider:
+                broader[name] = wider
+            for phrase, item in _entries(kind, line, place):
                 words = tuple(words_of(phrase))
                 if words in seen:
                     raise ValueError(
@@ -81,7 +105,11 @@ class Lexicon:
                     )
                 seen[words] = number
                 names[phrase] = item
-        return cls(names)
+        _check_names(names, broader, lambda phrase: f"{path}, line {seen[tuple(words_of(phrase))]}")
+        try:
+            return cls(names, broader)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def items(self, caption: str) -> list[Item]:
         """Phrases, marks and unknown words of a caption in order, the longest phrase first where several match."""
@@ -119,6 +147,62 @@ class Lexicon:
         return None
 
 
+def _chain(name: str, broader: Mapping[str, str]) -> tuple[str, ...]:
+    names = [name]
+    while names[-1] in broader:
+        names.append(broader[names[-1]])
+    return tuple(names)
+
+
+def _looks_and_things(known: Mapping[tuple[str, ...], Item]) -> list[tuple[tuple[str, ...], str, str]]:
+    """Phrases of things that are a look's phrase and a thing's phrase in a row, with the names of both."""
+    found = []
+    for words, (kind, _) in known.items():
+        for cut in range(1, len(words)) if kind == "things" else ():
+            look, thing = known.get(words[:cut], ("", "")), known.get(words[cut:], ("", ""))
+            if look[0] in ("looks", "patterns") and thing[0] == "things":
+                found.append((words, look[1], thing[1]))
+                break
+    return found
+
+
+def _split_kind(kind: str, line: str, place: str) -> tuple[str, str, str]:
+    """The line without its broader kind, its name, and the broader kind or ''."""
+    head, colon, rest = line.partition(":")
+    name, less, wider = (part.strip().lower() for part in head.partition("<"))
+    if (less and (kind != "things" or not wider)) or "<" in rest:
+        raise ValueError(
+            f"{place}: {line!r} has a '<' that means nothing. In [things], `name < broader kind: phrase, ...` says "
+            "that a thing is one of a broader kind as well; take it out elsewhere."
+        )
+    return name + colon + rest, name, wider
+
+
+def _check_names(names: Mapping[str, Item], broader: Mapping[str, str], place: Callable[[str], str]) -> None:
+    """Names that lines refer to must be there, and no thing may be a kind of itself."""
+    things, looks = ({name for kind, name in names.values() if kind == wanted} for wanted in ("things", "looks"))
+    for phrase, (kind, name) in names.items():
+        if kind == "patterns" and name not in looks:
+            raise ValueError(
+                f"{place(phrase)}: {name!r} has patterns but is no look. A line of [patterns] starts with the name of "
+                "a line in [looks]; add one there."
+            )
+    for name, wider in broader.items():
+        if wider not in things:
+            raise ValueError(
+                f"{place(name)}: {name!r} is a kind of {wider!r}, which is no thing. A broader kind is the name of a "
+                "line in [things], no synonym; take one of these, or add it."
+            )
+        above = wider
+        for _ in broader:
+            if above == name:
+                raise ValueError(
+                    f"{place(name)}: {name!r} is a kind of {wider!r}, which is one of {name!r}. Kinds must not go in a "
+                    "circle; take a '<' out."
+                )
+            above = broader.get(above, "")
+
+
 def _entries(kind: str, line: str, place: str) -> list[tuple[str, Item]]:
     name, colon, rest = line.partition(":")
     name = name.strip().lower()
@@ -128,7 +212,8 @@ def _entries(kind: str, line: str, place: str) -> list[tuple[str, Item]]:
             raise ValueError(
                 f"{place}: {phrase!r} is no phrase. A line is a name, or `name: phrase, phrase, ...`, in plain words."
             )
-    return [(phrase, (kind, name)) for phrase in phrases]
+    own = phrases[1:] if kind == "patterns" and colon else phrases  # there the name refers to a look
+    return [(phrase, (kind, name)) for phrase in own]
 
 
 def words_of(text: str) -> list[str]:
@@ -137,7 +222,10 @@ def words_of(text: str) -> list[str]:
     >>> words_of("A man's T-shirt, off-white.")
     ['a', 'man', 't', 'shirt', ',', 'off', 'white', '.']
     """
-    return _TOKENS.findall(_POSSESSIVE.sub("", text.lower()))
+    text = text.lower()
+    if "'" in text or "\u2019" in text:
+        text = _POSSESSIVE.sub("", _NOT.sub(r"\1nt", text))
+    return _TOKENS.findall(text)
 
 
 @lru_cache(maxsize=2**16)

@@ -12,6 +12,9 @@ from mmreid_text.text_iou.lexicon import Item, Lexicon
 Extractor = Callable[[str], set[str]]
 """From a caption to its phrases."""
 
+_IS = ("is",)
+_LINKS = ("is", "with")
+
 
 @dataclass
 class _Thing:
@@ -31,78 +34,114 @@ class _Reader:
         """Between sentences nothing is carried over."""
         self.last: _Thing | None = None
         self.waiting: list[str] = []
-        self.beside = False  # the item before was a thing
-        self.open = False  # looks may still follow the last thing
+        self.noun = False  # waiting looks end with a noun that carries them, as in 'red stripes'
+        self.before = ""  # the item before, '' if it was a thing
+        self.open: tuple[str, ...] = ()  # links by which looks may still follow the last thing
         self.behind = ""  # the link since the last thing: '', 'with' or 'is'
         self.gap = 0  # unknown words behind waiting looks
         self.denied = ""  # '', 'no', or 'or' behind a thing that is denied
 
     def settle(self) -> None:
-        """Waiting looks that no thing follows belong to the thing that they are linked to, if any."""
-        if self.waiting and self.behind and self.last is not None and not self.last.absent:
-            self.last.looks += self.waiting
-        self.waiting, self.gap = [], 0
+        """Waiting looks that no thing follows belong to the thing that they are linked to, if any and if so."""
+        if self.waiting:
+            if self.denied == "no":
+                self.denied = ""
+            elif self.behind and self.last is not None and not self.last.absent:
+                self.last.looks += self.waiting
+            self.waiting = []
+        self.gap, self.noun = 0, False
 
     def read(self, items: Iterable[Item]) -> list[_Thing]:
         for kind, name in items:
             if kind == "things":
                 self.thing(name)
-            elif kind == "looks":
+                continue
+            if kind == "looks" or kind == "patterns":
                 self.waiting.append(name)
-                self.gap = 0
-                self.beside = False
+                self.gap, self.noun = 0, kind == "patterns"
+            elif kind == "nouns":
+                self.noun = True
+            elif kind == "colon":  # 'shirt: red', but 'on the head: a red cap'
+                self.other("is" if self.last is not None and not self.before else "end", name)
             elif kind != "fillers":
                 self.other(kind, name)
+            self.before = name
         self.settle()
         return self.things
 
     def thing(self, name: str) -> None:
-        if self.beside and self.last is not None:  # in 'polo neck sweater' only the last noun is meant
+        if not self.before and self.last is not None:  # in 'polo neck sweater' only the last noun is meant
             self.last.name = name
             return
         self.last = _Thing(name, self.waiting, absent=self.denied == "no")
         self.things.append(self.last)
-        self.waiting, self.gap = [], 0
-        self.beside = self.open = True
-        self.behind = ""
+        self.waiting, self.gap, self.noun = [], 0, False
+        self.open, self.before, self.behind = _LINKS, "", ""
         self.denied = "or" if self.last.absent else ""
 
     def other(self, kind: str, name: str) -> None:
-        self.beside = False
-        if kind == "end":
+        if self.noun and self.behind:  # 'a shirt with red stripes and ...': these looks wait for no thing
             self.settle()
-            self.forget()
-        elif kind == "no":
-            self.settle()
-            self.denied = "no"
+        if kind in _LINKS:
+            self.link(kind)
         elif kind == "and":
             self.join(name)
-        elif kind in ("is", "with"):
-            if self.open:
-                self.link(kind)
-            else:
-                self.settle()
-        elif kind == "close":
-            self.settle()
-        elif self.waiting:
-            self.gap += 1
-            if self.gap > 1 or self.behind == "is":
-                self.settle()
-                self.open, self.behind = False, ""
+        elif kind == "unknown":
+            self.unknown()
+        elif kind == "which":
+            if self.before == ",":
+                self.open = _LINKS
+            self.link("with")
+        elif kind == "back":
+            self.give_back()
         else:
-            self.open, self.behind = False, ""
+            self.settle()
+            if kind == "end":
+                self.forget()
+            elif kind == "no":
+                self.denied = "no"
+            elif kind == "verbs":  # 'the shirt he wears is red', but 'a shirt, wearing a red ...'
+                self.open, self.behind = self.open and _IS, ""
+
+    def unknown(self) -> None:
+        if self.denied == "no":  # 'not tucked into his trousers'
+            self.settle()
+            self.denied = ""
+        if self.waiting:
+            self.gap += 1
+            if self.gap == 1 and self.behind != "is":
+                return
+            self.settle()
+        self.open, self.behind = (), ""
 
     def link(self, kind: str) -> None:
+        if kind not in self.open:
+            self.settle()
+            return
         # In 'of a jet black shade' the article leaves 'of' in force.
         self.behind = kind if kind == "is" or self.waiting or not self.behind else self.behind
+        self.open = _LINKS
         self.settle()
 
     def join(self, name: str) -> None:
+        if self.denied == "no":  # 'not red or blue', but 'not red, and a hat'
+            if name == "or":
+                return
+            self.settle()
         if self.behind == "is":
             self.settle()
         elif not self.behind:
-            self.open = False
+            self.open = ()
         self.denied = "no" if self.denied == "or" and name == "or" else ""
+
+    def give_back(self) -> None:
+        """'A shirt, red in color, and ...'; but in 'a shirt in color red' nothing waits yet."""
+        if self.waiting:
+            self.behind = "is"
+            self.settle()
+            self.behind = ""
+        else:
+            self.link("is")
 
 
 @TRANSFORMS.register_module()
@@ -112,6 +151,10 @@ class LexiconPhrases:
     A thing counts by itself and once more with each of its looks: 'a red shirt' is {shirt, red shirt}. So it shares
     half with 'a shirt', a third with 'a blue shirt' and nothing with 'red shoes'. A thing that is denied is another
     phrase: 'no hat' has nothing of 'a hat'. Persons and unknown words are left out.
+
+    With a look a thing counts as its broader kinds too: 'red sneakers' is {sneakers, red sneakers, red shoes}; that two
+    people wear shoes says nothing. A look can make another thing of it, wherever it stands: 'a short sleeved blue
+    shirt' and 'a blue shirt with short sleeves' are both {t-shirt, blue t-shirt, blue shirt}.
 
     Looks belong to the thing they stand before ('a red and white shirt'), with an unknown word between at most, or to
     the thing that they are linked to ('shoes that are white', 'a coat in blue', 'a cap (navy)').
@@ -134,12 +177,25 @@ class LexiconPhrases:
     def __call__(self, caption: str) -> set[str]:
         phrases: set[str] = set()
         for thing in _Reader().read(self.lexicon.items(caption)):
+            if thing.looks and thing.name in self.lexicon.renamed:
+                self._rename(thing)
             if thing.absent:
                 phrases.add(f"no {thing.name}")
-            else:
-                phrases.add(thing.name)
-                phrases.update(f"{look} {thing.name}" for look in thing.looks)
+                continue
+            phrases.add(thing.name)
+            for name in self.lexicon.kinds[thing.name]:
+                phrases.update(f"{look} {name}" for look in thing.looks)
         return phrases
+
+    def _rename(self, thing: _Thing) -> None:
+        """Take looks into the name, in the order of the lexicon, so that the order of the caption does not matter."""
+        names = self.lexicon.renamed.get(thing.name, {})
+        for look, name in names.items():
+            if look in thing.looks:
+                thing.looks = [other for other in thing.looks if other != look]
+                thing.name = name
+                self._rename(thing)
+                return
 
 
 @TRANSFORMS.register_module()
