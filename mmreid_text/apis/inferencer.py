@@ -18,7 +18,8 @@ from mmengine.registry import init_default_scope
 
 from mmreid_text.apis.checkpoint_config import stated_config
 from mmreid_text.datasets.transforms.image import Resize
-from mmreid_text.engine.config import dataset_configs, load_config, nearest
+from mmreid_text.engine.config import dataset_configs, load_config
+from mmreid_text.engine.config_options import nearest
 from mmreid_text.engine.hooks.feature_dump_hook import weights_fingerprint
 from mmreid_text.engine.hooks.plain_checkpoint_hook import load_from_plain_file
 from mmreid_text.gallery.images import ImageLike, read_picture

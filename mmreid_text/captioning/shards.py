@@ -171,7 +171,12 @@ class JobFolder:
     def finish(self, shard: int, rows: Sequence[dict[str, Any]], counts: Counter[str]) -> bool:
         """Write a shard unless another process has finished it already; True if this is the one that counts."""
         part = self.out / "shards" / f".{shard:07d}-{self.name}"
-        write_arrow(part, SHARD, [pa.RecordBatch.from_pylist(list(rows), SHARD)], dict(counts))
+        try:
+            write_arrow(part, SHARD, [pa.RecordBatch.from_pylist(list(rows), SHARD)], dict(counts))
+        except FileNotFoundError:
+            if not self.shard_path(shard).exists():
+                raise
+            return False  # all is done, and another process tidies up at this moment
         try:
             os.link(part, self.shard_path(shard))  # unlike a rename it never takes the place of a file
             first = True

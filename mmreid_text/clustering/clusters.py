@@ -39,8 +39,7 @@ def cluster(
     """DBSCAN by k-reciprocal Jaccard distance, as the CMMT code and its followers cluster.
 
     Copies, which have the same features, count as one item of their number: among their neighbours they would leave no
-    place for others, and where they are more than ``k1`` would not even find one another. Items that are no copies are
-    clustered as without this.
+    place for others, and where they are more than ``k1`` would not even find one another.
 
     A pure function of the features. Time grows with the square of N, memory with N; ``tools/benchmark.py clusters``
     measures both at the size of CUHK-PEDES.
@@ -57,27 +56,46 @@ def cluster(
         ImportError: scikit-learn or scipy is missing.
         ValueError: A feature is not finite, or an argument is out of range.
     """
-    found, similarity = nearest(features, max(k1, k2, 2), label and f"{label}: neighbours")
-    kept, group = _without_copies(found, similarity)
+    kept, group, found = _without_copies(features, max(k1, k2, 2), label)
+    graph = jaccard_graph(features[kept], found, k1, k2, eps, label and f"{label}: distances")
     counts = np.bincount(group)
-    if len(kept) < len(features):
-        features = features[kept]
-        found, _ = nearest(features, max(k1, k2), label and f"{label}: neighbours without copies")
-    graph = jaccard_graph(features, found, k1, k2, eps, label and f"{label}: distances")
     return Clustering(dbscan(graph, eps, min_samples, counts)[group], int((counts[group] > 1).sum()))
 
 
-def _without_copies(found: np.ndarray, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first item of each group of copies, ascending int64 (n,), and each item's group int64 (N,), its row there."""
+def _without_copies(features: Array, k: int, label: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Items of which none is another's copy, and their neighbours.
+
+    Returns:
+        The first item of each group of copies, ascending int64 (n,); each item's group int64 (N,); and the groups that
+        are nearest to each group, itself first, int64 (n, min(k, n)).
+    """
+    kept = group = np.arange(len(features))
+    found, similarity = nearest(features, k, label and f"{label}: neighbours")
+    while True:
+        same = _copies(found, similarity)
+        first = np.unique(same, return_index=True)[1]
+        if len(first) == len(kept):
+            return kept, group, found
+        kept, group = kept[first], same[group]
+        found, similarity = same[found[first]], similarity[first]
+        # Who had copies among its neighbours has places for others now; and these may be copies in turn.
+        crowded = np.flatnonzero((np.diff(np.sort(found, axis=1), axis=1) == 0).any(axis=1))
+        found, similarity = found[:, : len(kept)], similarity[:, : len(kept)]
+        found[crowded], similarity[crowded] = nearest(
+            features[kept], k, label and f"{label}: neighbours without copies", crowded
+        )
+
+
+def _copies(found: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+    """Groups of copies int64 (n,), numbered by their first items."""
     with needs_clustering():
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
     row, place = np.nonzero(similarity > _TWIN)
     same = coo_matrix((np.ones(len(row), dtype=bool), (row, found[row, place])), shape=(len(found), len(found)))
     labels = connected_components(same, directed=False)[1]
-    _, first, group = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    return first[order], np.argsort(order)[group]
+    first = np.unique(labels, return_index=True)[1]
+    return np.argsort(np.argsort(first))[labels]
 
 
 def dbscan(graph: "csr_matrix", eps: float = 0.6, min_samples: int = 4, counts: np.ndarray | None = None) -> np.ndarray:

@@ -56,7 +56,7 @@ def jaccard_graph(
     with needs_clustering():
         from scipy.sparse import csr_matrix
     unit = unit_rows(features)
-    rows = encode(unit, [found], k1, k2, scale=2.0, half=min(round(k1 / 2) + 1, k1), above=True)
+    rows = encode(unit, [found], k1, k2, scale=2.0, half=min(round(k1 / 2) + 1, k1), strict=True)
     sums, index = rows.sums(), InvertedRows.of(rows)
     size = len(unit)
     columns: list[np.ndarray] = []

@@ -10,7 +10,9 @@ _OWN = 2.0
 """Takes the place of an item's similarity to itself: above all cosines, so that it comes first among its copies."""
 
 
-def nearest(features: Array, k: int, label: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    features: Array, k: int, label: str | None = None, items: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` items of highest cosine similarity to each item, itself always first.
 
     Equally similar items come in their order, and equal features are equally similar. One block of similarities is held
@@ -20,9 +22,10 @@ def nearest(features: Array, k: int, label: str | None = None) -> tuple[np.ndarr
         features: float (N, D), of any length.
         k: At least 1; fewer where there are not so many items.
         label: Of a progress bar that appears after two seconds; None shows none.
+        items: Whose neighbours are wanted, int64 (n,); None takes all.
 
     Returns:
-        Rows int64 (N, min(k, N)) and cosine similarities float32 of the same shape.
+        Rows int64 (n, min(k, N)) and cosine similarities float32 of the same shape.
 
     Raises:
         ValueError: A feature is not finite, or ``k`` is below 1.
@@ -31,11 +34,13 @@ def nearest(features: Array, k: int, label: str | None = None) -> tuple[np.ndarr
         raise ValueError(f"k={k} neighbours: it must be at least 1.")
     size = len(features)
     k = min(k, size)
-    rows, values = np.empty((size, k), dtype=np.int64), np.empty((size, k), dtype=np.float32)
-    with tqdm(total=size, desc=label, unit="item", delay=2, mininterval=1, disable=label is None) as bar:
-        for block, scores in score_blocks(features, features, 4 * size):
+    asked = features if items is None else features[items]
+    items = np.arange(size) if items is None else items
+    rows, values = np.empty((len(items), k), dtype=np.int64), np.empty((len(items), k), dtype=np.float32)
+    with tqdm(total=len(items), desc=label, unit="item", delay=2, mininterval=1, disable=label is None) as bar:
+        for block, scores in score_blocks(asked, features, 4 * size):
             lines = torch.as_tensor(scores)
-            own = torch.from_numpy(block).to(lines.device)
+            own = torch.from_numpy(items[block]).to(lines.device)
             lines[torch.arange(len(block), device=lines.device), own] = _OWN
             rows[block], values[block] = _best(lines, k)
             bar.update(len(block))

@@ -17,9 +17,9 @@ from mmreid_text.engine.config import (
     check_weights,
     error_text,
     load_config,
-    nearest,
     result_names,
 )
+from mmreid_text.engine.config_options import nearest
 from mmreid_text.engine.run_pool import Run
 from mmreid_text.engine.training_run import FEATURES, tested_sets
 from mmreid_text.evaluation.transfer import Row, result_key
@@ -161,10 +161,17 @@ def _check_row(row: Mapping[str, Any], where: str) -> None:
 
 def _check_options(node: Mapping[str, Any], where: str) -> None:
     options = node.get("options", {})
-    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+    if not isinstance(options, Mapping) or not _has_text_keys(options):
         raise ValueError(f"{where}: 'options' must be a dict of dotted keys and values, got {options!r}")
-    if "randomness.seed" in options or "seed" in (options.get("randomness") or {}):
+    randomness = options.get("randomness")
+    if "randomness.seed" in options or (isinstance(randomness, Mapping) and "seed" in randomness):
         raise ValueError(f"{where}: 'options' set randomness.seed, but every row is trained with each of the seeds")
+
+
+def _has_text_keys(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _has_text_keys(inner) for key, inner in value.items())
+    return not isinstance(value, (list, tuple)) or all(map(_has_text_keys, value))
 
 
 def _check_keys(node: Any, known: frozenset[str], where: str) -> None:
@@ -211,7 +218,7 @@ class _Planner:
         key = (*_chain(node), seed)
         if key not in self.runs:
             cfg = copy.deepcopy(self._config(node))
-            cfg.setdefault("randomness", {})["seed"] = seed
+            cfg.randomness = {**(cfg.get("randomness") or {}), "seed": seed}
             checkpoint = node.get("checkpoint")
             if checkpoint:
                 checkpoint = checkpoint.replace(SEED, str(seed))

@@ -19,7 +19,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmreid_text.atomic_write import write_text
-from mmreid_text.engine.config import WEIGHT_KEYS, keep_test_sets, result_names, set_num_ids
+from mmreid_text.engine.config import keep_test_sets, result_names, set_num_ids
+from mmreid_text.engine.config_options import WEIGHT_KEYS
 from mmreid_text.engine.distributed import first_failure_speaks, leave_group, prepare_distributed
 from mmreid_text.evaluation.results import MEAN
 
@@ -79,10 +80,12 @@ def run_stamp(cfg: Config, checkpoint: str | None = None, start: str | None = No
     files = {"checkpoint": checkpoint, "load_from": settings.pop("load_from", None)}
     init_cfg = settings.get("model", {}).get("init_cfg") or {}
     keys = WEIGHT_KEYS.get(init_cfg.get("type", ""), ("checkpoint",))
-    files |= {f"init_cfg.{key}": init_cfg.pop(key, None) for key in keys}
+    named = {key: init_cfg.pop(key, None) for key in keys}
+    if start is None:
+        files |= {"init_cfg" if key == "checkpoint" else f"init_cfg.{key}": file for key, file in named.items()}
     weights = {name: _content(file) for name, file in files.items() if file is not None}
     if start is not None:
-        weights["init_cfg.checkpoint"] = start
+        weights["init_cfg"] = start
     return hashlib.sha256(json.dumps([settings, weights], sort_keys=True, default=repr).encode()).hexdigest()
 
 

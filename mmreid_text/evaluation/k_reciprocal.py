@@ -79,7 +79,7 @@ def encode(
     k2: int,
     scale: float = 1.0,
     half: int | None = None,
-    above: bool = False,
+    strict: bool = False,
 ) -> SparseRows:
     """``V`` of all items.
 
@@ -96,10 +96,10 @@ def encode(
         k2: Neighbours of each kind for the average.
         scale: 1 for distances that are half the squared Euclidean one, 2 for the squared one.
         half: What Eq. 3 calls ``k1 / 2``; None rounds half of ``k1``.
-        above: Whether two thirds must be exceeded.
+        strict: Whether two thirds must be exceeded.
     """
     half = max(1, round(k1 / 2)) if half is None else half
-    keys = _expanded(_reciprocal(nearest, k1), _reciprocal(nearest, half), len(unit), above)
+    keys = _expanded(_reciprocal(nearest, k1), _reciprocal(nearest, half), len(unit), strict)
     row, column = np.divmod(keys, len(unit))
     weights = [np.zeros(0)]
     for part in parts(np.full(len(keys), unit.shape[1]), 8 * CELLS):
@@ -123,7 +123,7 @@ def _reciprocal(nearest: Sequence[np.ndarray], k: int) -> np.ndarray:
     return np.intersect1d(there, back, assume_unique=True)
 
 
-def _expanded(full: np.ndarray, half: np.ndarray, size: int, above: bool) -> np.ndarray:
+def _expanded(full: np.ndarray, half: np.ndarray, size: int, strict: bool) -> np.ndarray:
     """``R*`` of all, from ``R(p, k1)`` and ``R(p, k1 / 2)``; keys as :func:`_reciprocal` gives them."""
     start = np.searchsorted(half, np.arange(size + 1) * size)
     row, member = np.divmod(full, size)
@@ -134,7 +134,7 @@ def _expanded(full: np.ndarray, half: np.ndarray, size: int, above: bool) -> np.
         keys = row[part][edge] * size + half[cell] % size
         held = full[np.minimum(np.searchsorted(full, keys), len(full) - 1)] == keys
         shared = np.bincount(edge, held, minlength=len(sizes[part]))
-        enough = 3 * shared >= 2 * sizes[part] + above
+        enough = (np.greater if strict else np.greater_equal)(3 * shared, 2 * sizes[part])
         added.append(np.unique(keys[enough[edge] & ~held]))
     return np.unique(np.concatenate(added))
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmreid_text.engine.config import nearest
+from mmreid_text.engine.config_options import nearest
 from mmreid_text.gallery.image_files import is_text
 
 MAX_CHARACTERS = 2000

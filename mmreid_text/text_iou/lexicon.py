@@ -35,7 +35,7 @@ class Lexicon:
         broader: The broader kind of things that have one, by name; without cycles.
 
     Raises:
-        ValueError: A phrase without words, or two names for one look of one thing.
+        ValueError: A phrase without words.
 
     Attributes:
         renamed: What a thing is with a look, by thing and look.
@@ -53,11 +53,9 @@ class Lexicon:
         self.renamed: dict[str, dict[str, str]] = {}
         for words, look, thing in _looks_and_things(known):
             name = known.pop(words)[1]
-            if self.renamed.setdefault(thing, {}).setdefault(look, name) != name:
-                raise ValueError(
-                    f"{' '.join(words)!r} is {name!r}, but {thing!r} that is {look!r} is "
-                    f"{self.renamed[thing][look]!r} by another phrase; they are one: put both into one line."
-                )
+            # 'Leather loafers' are leather shoes and no more.
+            for called in (thing, name):
+                self.renamed.setdefault(called, {}).setdefault(look, name)
         # A plural stands for its singular as well, unless that is a phrase itself, as `short` beside `shorts`.
         for words, item in list(known.items()):
             known.setdefault((*words[:-1], singular(words[-1])), item)
@@ -106,10 +104,7 @@ class Lexicon:
                 seen[words] = number
                 names[phrase] = item
         _check_names(names, broader, lambda phrase: f"{path}, line {seen[tuple(words_of(phrase))]}")
-        try:
-            return cls(names, broader)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return cls(names, broader)
 
     def items(self, caption: str) -> list[Item]:
         """Phrases, marks and unknown words of a caption in order, the longest phrase first where several match."""
@@ -179,7 +174,7 @@ def _split_kind(kind: str, line: str, place: str) -> tuple[str, str, str]:
 
 
 def _check_names(names: Mapping[str, Item], broader: Mapping[str, str], place: Callable[[str], str]) -> None:
-    """Names that lines refer to must be there, and no thing may be a kind of itself."""
+    """Names that lines refer to must be there, no thing may be a kind of itself, and a look makes one thing of one."""
     things, looks = ({name for kind, name in names.values() if kind == wanted} for wanted in ("things", "looks"))
     for phrase, (kind, name) in names.items():
         if kind == "patterns" and name not in looks:
@@ -201,6 +196,16 @@ def _check_names(names: Mapping[str, Item], broader: Mapping[str, str], place: C
                     "circle; take a '<' out."
                 )
             above = broader.get(above, "")
+    known = {tuple(words_of(phrase)): item for phrase, item in names.items()}
+    made: dict[tuple[str, str], str] = {}
+    for words, look, thing in _looks_and_things(known):
+        phrase, name = " ".join(words), known[words][1]
+        first = made.setdefault((look, thing), name)
+        if name != first:
+            raise ValueError(
+                f"{place(phrase)}: {phrase!r} is {name!r}, but {thing!r} that is {look!r} is {first!r} by a line "
+                "before; they are one: put both into one line."
+            )
 
 
 def _entries(kind: str, line: str, place: str) -> list[tuple[str, Item]]:

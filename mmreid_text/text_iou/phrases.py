@@ -177,25 +177,25 @@ class LexiconPhrases:
     def __call__(self, caption: str) -> set[str]:
         phrases: set[str] = set()
         for thing in _Reader().read(self.lexicon.items(caption)):
-            if thing.looks and thing.name in self.lexicon.renamed:
-                self._rename(thing)
+            name, looks = self._renamed(thing.name, thing.looks)
             if thing.absent:
-                phrases.add(f"no {thing.name}")
+                phrases.add(f"no {name}")
                 continue
-            phrases.add(thing.name)
-            for name in self.lexicon.kinds[thing.name]:
-                phrases.update(f"{look} {name}" for look in thing.looks)
+            phrases.add(name)
+            phrases.update(f"{look} {name}" for look in looks)
+            for kind in self.lexicon.kinds[name][1:] if looks else ():
+                called, left = self._renamed(kind, looks)  # a sleeveless blouse is what a sleeveless shirt is
+                phrases.update(f"{look} {called}" for look in left)
+                if called != kind:
+                    phrases.add(called)
         return phrases
 
-    def _rename(self, thing: _Thing) -> None:
+    def _renamed(self, name: str, looks: list[str]) -> tuple[str, list[str]]:
         """Take looks into the name, in the order of the lexicon, so that the order of the caption does not matter."""
-        names = self.lexicon.renamed.get(thing.name, {})
-        for look, name in names.items():
-            if look in thing.looks:
-                thing.looks = [other for other in thing.looks if other != look]
-                thing.name = name
-                self._rename(thing)
-                return
+        for look, other in self.lexicon.renamed.get(name, {}).items() if looks else ():
+            if look in looks:
+                return self._renamed(other, [left for left in looks if left != look])
+        return name, looks
 
 
 @TRANSFORMS.register_module()

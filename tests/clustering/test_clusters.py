@@ -110,6 +110,16 @@ def test_collapsed_features_are_one_cluster_whatever_the_neighbourhood(k1, k2, e
         assert (cluster(features, k1, k2, eps).labels == 0).all()
 
 
+def test_copies_of_copies_are_one_item():
+    rng = np.random.default_rng(8)
+    values = np.repeat(np.ones((1, 32)) + 1e-4 * rng.normal(size=(40, 32)), 40, axis=0)
+    features = np.concatenate([people(8, 100, 3, dim=32), values]).astype(np.float32)
+    found = cluster(features, 8, 3, 0.4)
+    assert found.twins == 1600
+    assert len(set(found.labels[300:])) == 1
+    assert found.labels[300] >= 0
+
+
 def test_collapsed_features_are_one_cluster_and_all_twins():
     found = cluster(np.ones((200, 8)))
     assert (found.labels == 0).all()

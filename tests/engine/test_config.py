@@ -10,7 +10,8 @@ from mmengine.optim import LinearLR  # noqa: F401  (registers mmengine's schedul
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 
 from mmreid_text.datasets import CUHKPEDES, TextReIDDataset, write_caption_table
-from mmreid_text.engine.config import TOP_LEVEL_KEYS, check_data, check_shares, check_weights, load_config, set_start
+from mmreid_text.engine.config import check_data, check_shares, check_weights, load_config, set_start
+from mmreid_text.engine.config_options import TOP_LEVEL_KEYS
 from mmreid_text.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
@@ -81,8 +82,17 @@ def test_options_reach_keys_lists_and_unset_arguments():
         ("model.image_encoder", {"widht": 8}, "'width'"),
         ("model", {"image_encoder": {"widht": 8}}, r"option model\.image_encoder\.widht: .*'width'"),
         ("train_dataloader", {"dataset.num_images": 8}, "'dataset.num_images' names nothing"),
-        ("model.losses", {"type": "SDMLoss"}, r"option model\.losses: a dict cannot join \[.*_delete_=True"),
-        ("train_cfg.max_epochs", {"a": 1}, "a dict cannot join"),
+        ("model.losses", {"type": "SDMLoss"}, r"a dict cannot join a list of 1\. .* element: model\.losses\.0"),
+        ("model.losses", "SDMLoss", "'SDMLoss' cannot stand for a list of 1 dicts"),
+        (
+            "model.losses",
+            [{"type": "SDMLoss", "taw": 1}],
+            r"option model\.losses\.0\.taw: SDMLoss takes no 'taw'.*'tau'",
+        ),
+        ("model.losses.0", {"type": "ITCLoss", "taw": 1}, r"option model\.losses\.0\.taw: ITCLoss takes no 'taw'"),
+        ("custom_hooks", [{"type": "NoSuchHook", "start": 2}, {"type": "TextIoUHook", "strat": 2}], r"custom_hooks\.1"),
+        ("optim_wrapper.optimizer", {"_delete_": True, "type": "SGD", "momentun": 1}, "'momentum'"),
+        ("train_cfg.max_epochs", {"a": 1}, "a dict cannot join .*_delete_=True"),
         ("train_cfg", 3, r"option train_cfg: 3 cannot stand for a dict of settings: type, max_epochs"),
         ("param_scheduler.1", 5, "5 cannot stand for a dict"),
         ("model.losses.0", "SDMLoss", "'SDMLoss' cannot stand for a dict"),
@@ -109,6 +119,35 @@ def test_dicts_join_or_replace_and_stay_as_they_were():
     cfg = load_config(FLAGSHIP, {"val_dataloader.dataset.datasets": [bench], "protocol": "paper-val"})
     assert cfg.val_dataloader.dataset.datasets[0].protocol == "paper-val"
     assert "protocol" not in bench
+
+
+def test_delete_replaces_wherever_it_stands():
+    new = {"_delete_": True, "type": "ITCLoss", "tau": 1}
+    for given, options in (
+        ("dict", {"model.image_encoder": {"_delete_": True, "type": "CLIPVisionEncoder", "width": 8}}),
+        ("element", {"param_scheduler.1": {"_delete_": True, "type": "ConstantLR", "end": 2}}),
+        ("list", {"model.losses": [new]}),
+        ("unset", {"model.token_loss": new, "compile": {"_delete_": True, "mode": "x"}}),
+        ("value", {"load_from": {"_delete_": True, "a": {"_delete_": True, "b": 1}}}),
+        ("none", {"load_from": {"a": 1}}),
+        ("false", {"train_cfg": {"_delete_": False, "max_epochs": 2}}),
+    ):
+        cfg = load_config(FLAGSHIP, options)
+        assert "_delete_" not in str(cfg.to_dict()), given
+    constant = {"type": "ConstantLR"}
+    cfg = load_config(FLAGSHIP, {"param_scheduler.1": {"_delete_": True, **constant}})
+    assert cfg.param_scheduler[1] == constant
+    assert new["_delete_"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_whole_settings_of_every_config_pass_as_options(path):
+    cfg = load_config(str(path))
+    for key in ("custom_hooks", "param_scheduler", "model", "optim_wrapper", "train_dataloader"):
+        value = cfg.to_dict().get(key)
+        if value:
+            again = load_config(str(path), {key: value if isinstance(value, list) else {**value, "_delete_": True}})
+            assert again.to_dict()[key] == value
 
 
 def test_weights_and_starts_of_losses_are_options():

@@ -62,6 +62,7 @@ def test_a_change_of_the_start_starts_over_what_begins_there(configs):
 
 
 def test_options_make_runs_of_their_own(configs):
+    plan(configs, {**TUNED, "options": {"randomness": None}})  # the row's seed is enough
     two, rate = {"train_cfg": {"max_epochs": 2, "val_interval": 1}}, {"optim_wrapper.optimizer.lr": 0.5}
     turned = {"train_cfg": {"val_interval": 1, "max_epochs": 2}}
     planned = plan(
@@ -125,6 +126,8 @@ def test_checkpoints_and_dumps_made_elsewhere(configs):
         ([{**FROM_NAM, "checkpoint": "x.pth"}], ValueError, "exclude each other"),
         ([{**TUNED, "options": 3}], ValueError, r"row 0 \(tuned\): 'options' must be a dict of dotted keys"),
         ([{**TUNED, "options": {3: 4}}], ValueError, "'options' must be a dict of dotted keys"),
+        ([{**TUNED, "options": {"a": [{"b": {3: 4}}]}}], ValueError, "'options' must be a dict of dotted keys"),
+        ([{**TUNED, "options": {"randomness": 3}}], ValueError, "randomness: 3 cannot stand for a dict"),
         ([{**TUNED, "options": {"randomness.seed": 5}}], ValueError, "row 0 .*each of the seeds"),
         ([{**TUNED, "options": {"randomness": {"seed": 5}}}], ValueError, "row 0 .*each of the seeds"),
         (

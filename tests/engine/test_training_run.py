@@ -136,6 +136,9 @@ def test_stamps_follow_what_weight_files_hold(tmp_path, loader, key):
     (tmp_path / "moved.pth").write_bytes(b"two, longer")
     assert run_stamp(cfg) != stamp
     assert len({run_stamp(cfg), run_stamp(cfg, ""), run_stamp(cfg, str(tmp_path / "start.pth"))}) == 3
+    begun = run_stamp(cfg, start="of the run before")  # whose weights take the place of these
+    (tmp_path / "moved.pth").write_bytes(b"three")
+    assert run_stamp(cfg, start="of the run before") == begun
 
 
 def test_another_stamp_removes_what_was_left(tmp_path):

@@ -142,6 +142,12 @@ def test_less_plain_captions(caption, phrases):
             {"down jacket", "black down jacket", "black jacket"},
         ),
         (["a hooded sleeveless top", "a sleeveless hooded top"], {"tank top", "hooded tank top"}),
+        (["a short blue shirt"], {"shirt", "short shirt", "blue shirt"}),
+        (["a red sleeveless blouse"], {"blouse", "red blouse", "sleeveless blouse", "tank top", "red tank top"}),
+        (["a sleeveless shirt"], {"tank top"}),
+        (["leather loafers"], {"leather shoes"}),
+        (["a hooded down jacket"], {"down jacket", "hooded down jacket", "hoodie"}),
+        (["a white short-sleeved, round-neck shirt"], {"t-shirt", "white t-shirt", "white shirt"}),
         (["leather black shoes", "loafers that are black"], PHRASES("black leather shoes")),
         (["flat black shoes", "black flat shoes"], {"flats", "black flats", "black shoes"}),
         (["denim blue pants", "blue denim pants"], {"jeans", "blue jeans", "blue trousers"}),
@@ -153,6 +159,19 @@ def test_less_plain_captions(caption, phrases):
 def test_a_look_makes_another_thing_in_any_order(captions, phrases):
     for caption in captions:
         assert PHRASES(caption) == phrases, caption
+
+
+def test_no_look_is_left_that_makes_another_thing():
+    lexicon = PHRASES.lexicon
+    items = {item for entries in lexicon._by_first.values() for _, item in entries}
+    looks = [name for kind, name in items if kind == "looks"]
+    assert len(looks) > 25
+    assert lexicon.renamed["shirt"]["sleeveless"] == "tank top"
+    left = {phrase for thing in lexicon.kinds for look in looks for phrase in PHRASES(f"a {look} {thing}")}
+    assert "red shirt" in left
+    assert not left & {f"{look} {thing}" for thing, names in lexicon.renamed.items() for look in names} - {
+        *lexicon.kinds
+    }
 
 
 def test_broader_kinds():
@@ -178,7 +197,9 @@ def test_a_byte_order_mark_is_no_word(tmp_path):
 def test_a_look_makes_one_thing_only(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("[things]\ntee: short shirt\nblouse: brief shirt\nshirt\n[looks]\nshort: brief\n")
-    with pytest.raises(ValueError, match=r"words\.txt: 'brief shirt' is 'blouse', but .* is 'tee' .* into one line"):
+    with pytest.raises(
+        ValueError, match=r"words\.txt, line 3: 'brief shirt' is 'blouse', but .* is 'tee' .* into one line"
+    ):
         Lexicon.read(path)
 
 

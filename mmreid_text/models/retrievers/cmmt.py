@@ -29,8 +29,9 @@ class CMMT(DualEncoder):
 
     Args:
         iou_losses: Configs of losses ``(image_feats (B, D), text_feats (B, D), affinity (W * B, W * B)) -> scalar``
-            with the Text-IoU of the captions of all W ranks; of different types, which name them in the log. A config's
-            ``loss_weight`` (1) multiplies its loss; before its epoch ``start`` (0) it is not computed.
+            with the Text-IoU of the captions of all W ranks, NaN where a caption names nothing and so nothing is known;
+            of different types, which name them in the log. A config's ``loss_weight`` (1) multiplies its loss; before
+            its epoch ``start`` (0) it is not computed.
         cluster_memory: Config of one modality's memory, built once for each; logged as ``loss_image_cluster`` and
             ``loss_text_cluster``. Takes a ``loss_weight`` as well.
         cmpc: Config of a loss ``(image_feats, text_feats, weight (C, D), label (B,))`` with the image clusters'
