@@ -86,13 +86,13 @@ def dense_labels(features: np.ndarray) -> np.ndarray:
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     size = len(unit)
     found, _ = nearest(features, K1)
-    near = {k: [set(row[:k].tolist()) for row in found] for k in (K1, max(1, round(K1 / 2)))}
+    near = {k: [set(row[:k].tolist()) for row in found] for k in (K1, round(K1 / 2) + 1)}
     full, half = ([{q for q in own if p in sets[q]} for p, own in enumerate(sets)] for sets in near.values())
     vectors = np.zeros((size, size))
     for p in range(size):
         members = set(full[p])
         for q in full[p]:
-            if 3 * len(full[p] & half[q]) >= 2 * len(half[q]):
+            if 3 * len(full[p] & half[q]) > 2 * len(half[q]):
                 members |= half[q]
         columns = np.array(sorted(members))
         weights = np.exp(-((unit[p] - unit[columns]) ** 2).sum(axis=1, dtype=np.float64))
