@@ -199,6 +199,23 @@ def test_a_shard_is_finished_once(tmp_path):
     assert [path.name for path in (tmp_path / "shards").iterdir()] == ["0000000.arrow"]
 
 
+def test_who_finishes_a_shard_while_another_tidies_up_is_late(tmp_path, monkeypatch):
+    first, late = job_folder(tmp_path), job_folder(tmp_path)
+    rows = [row(first, 0, i) for i in range(4)]
+
+    def tidied_amid(path, *rest):
+        late.tidy()  # what is written beside goes
+        raise FileNotFoundError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write_arrow", tidied_amid)
+        with pytest.raises(FileNotFoundError):
+            late.finish(0, rows, Counter(ok=4))
+    first.finish(0, rows, Counter(ok=4))
+    monkeypatch.setattr(shards, "write_arrow", tidied_amid)
+    assert not late.finish(0, rows, Counter(ok=4))
+
+
 def test_without_links_a_shard_is_whole(tmp_path, monkeypatch):
     def refuse(*paths):
         raise PermissionError("no links here")

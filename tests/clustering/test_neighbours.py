@@ -27,6 +27,13 @@ def test_neighbours_are_those_of_a_full_sort(seed, size, k, copies):
         np.testing.assert_allclose(values[i], cosine[i, expected], atol=2e-6)
 
 
+def test_neighbours_of_some_are_theirs_among_all():
+    features = np.random.default_rng(1).normal(size=(200, 8)).astype(np.float32)
+    some = np.array([7, 3, 150, 199])
+    for found, whole in zip(nearest(torch.from_numpy(features), 12, items=some), nearest(features, 12)):
+        np.testing.assert_allclose(found, whole[some], atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [25, 300])
 def test_equal_features_come_in_their_order(size):
     rows, values = nearest(np.ones((size, 4)), 10)  # what an encoder gives that has collapsed
