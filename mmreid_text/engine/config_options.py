@@ -90,7 +90,7 @@ def _check_option(cfg: Config, parts: list[str], value: Any) -> None:
         above = ".".join(parts[:i])
         if above in FREE_KEYS:
             return
-        if isinstance(node, (list, tuple)):
+        if isinstance(node, list):
             if not part.isdecimal() or int(part) >= len(node):
                 raise KeyError(f"option {option}: {part!r} is no index of a list of {len(node)}")
             node = node[int(part)]

@@ -53,6 +53,7 @@ def test_helper_variables_start_with_an_underscore(tmp_path):
         ("train_dataloader.dataset.num_image", "'num_images'"),
         ("custom_hooks.3.p", "no index of a list of 1"),
         ("train_cfg.max_epochs.x", "is a value"),
+        ("model.image_encoder.img_size.0", "is a value"),
         ("load_from.x", "load_from is None; set the whole dict"),
         ("train_dataloader.drop_lst", "'drop_last'"),
         ("randomness.sed", "'seed'"),
