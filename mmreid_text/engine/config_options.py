@@ -103,6 +103,7 @@ def _check_option(cfg: Config, parts: list[str], value: Any) -> None:
             known = set(node) | (TOP_LEVEL_KEYS if i == 0 else parameters_of(node.get("type")) | _untyped_keys(above))
             known.update(WEIGHT_KEYS.get(node.get("type", ""), ()))
             if part in known:  # a constructor's argument that the config leaves at its default
+                _check_settings(option, value)
                 return
             raise KeyError(f"option {option}: {part!r} names nothing.{nearest(part, known)}")
         node = node[part]

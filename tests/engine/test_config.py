@@ -92,6 +92,7 @@ def test_options_reach_keys_lists_and_unset_arguments():
         ),
         ("model.losses.0", {"type": "ITCLoss", "taw": 1}, r"option model\.losses\.0\.taw: ITCLoss takes no 'taw'"),
         ("custom_hooks", [{"type": "NoSuchHook", "start": 2}, {"type": "TextIoUHook", "strat": 2}], r"custom_hooks\.1"),
+        ("model.token_loss", {"type": "ITCLoss", "taw": 1}, r"option model\.token_loss\.taw: ITCLoss takes no"),
         ("optim_wrapper.optimizer", {"_delete_": True, "type": "SGD", "momentun": 1}, "'momentum'"),
         ("train_cfg.max_epochs", {"a": 1}, "a dict cannot join .*_delete_=True"),
         ("train_cfg", 3, r"option train_cfg: 3 cannot stand for a dict of settings: type, max_epochs"),
