@@ -54,8 +54,8 @@ def test_arms_of_a_study_differ_in_their_subject_alone(study, tmp_path):
     planned.pop("CLIP", None)  # which trains nothing
     assert {"CMPM, pairs", "CMMT"} <= planned.keys()
     assert ("CMPM, identities" in planned) == (study != "matrix_random-text")
-    assert len({own.runs[0].stamp for own in planned.values()}) == len(planned) >= 6
-    shared, rates = {}, {}
+    assert len({own.runs[0].stamp for own in planned.values()}) == len(planned) >= 4
+    shared = {}
     for name, own in planned.items():
         cfg = own.runs[0].cfg
         check_parts(cfg)
@@ -69,8 +69,5 @@ def test_arms_of_a_study_differ_in_their_subject_alone(study, tmp_path):
             assert cfg.train_dataloader.pop("batch_size") == (128 if small else 512)
             assert cfg.param_scheduler[0].pop("end") == (50 if small else 60)
             assert cfg.optim_wrapper.optimizer.pop("lr") == (5e-4 if small else 7e-4)
-        if study == "matrix_random-text":
-            rates[name] = cfg.optim_wrapper.optimizer.pop("lr")
         shared[name] = cfg.to_dict()
     assert all(arm == shared["CMPM, pairs"] for arm in shared.values())
-    assert all(rate == (1e-3 if name.endswith(", 1e-3") else 7e-4) for name, rate in rates.items())
