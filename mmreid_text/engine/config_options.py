@@ -143,12 +143,19 @@ def _check_value(cfg: Config, parts: list[str], value: Any, old: Any) -> None:
 
 def _check_settings(option: str, value: Any) -> None:
     """Refuse keys that the class of new settings does not take; what is registered nowhere yet passes."""
-    if not isinstance(value, Mapping) or class_of(value.get("type")) is None:
+    cls = class_of(value.get("type")) if isinstance(value, Mapping) else None
+    if cls is None or _hands_on(cls):
         return
     known = parameters_of(value["type"]) | _untyped_keys(option) | set(WEIGHT_KEYS.get(value["type"], ())) | _EXTRA_KEYS
     for key in value:
         if key not in known:
             raise KeyError(f"option {option}.{key}: {value['type']} takes no {key!r}.{nearest(key, known)}")
+
+
+def _hands_on(cls: Any) -> bool:
+    """Whether a class of others takes any argument: to what it hands ``**kwargs`` is not known, as EMAHook's."""
+    kinds = {parameter.kind for parameter in inspect.signature(cls).parameters.values()}
+    return inspect.Parameter.VAR_KEYWORD in kinds and not cls.__module__.startswith("mmreid_text.")
 
 
 def _set_option(node: Any, parts: list[str], value: Any) -> None:

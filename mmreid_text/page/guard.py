@@ -171,6 +171,11 @@ def _with_headers(send: Send) -> Send:
 
 
 async def _answer(send: Send, refused: Refused) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    body = f"{refused.reason}\n".encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),  # whole in one piece, before the connection is closed
+        (b"connection", b"close"),
+    ]
     await _with_headers(send)({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": f"{refused.reason}\n".encode()})
+    await send({"type": "http.response.body", "body": body})

@@ -123,6 +123,11 @@ def test_dicts_join_or_replace_and_stay_as_they_were():
     assert "protocol" not in bench
 
 
+def test_classes_that_hand_arguments_on_take_any():
+    ema = {"type": "EMAHook", "momentum": 0.5}
+    assert load_config(FLAGSHIP, {"custom_hooks": [ema]}).custom_hooks == [ema]
+
+
 def test_delete_replaces_wherever_it_stands():
     new = {"_delete_": True, "type": "ITCLoss", "tau": 1}
     for given, options in (
