@@ -11,14 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmreid_text.engine.config import (
-    check_data,
-    check_shares,
-    check_weights,
-    error_text,
-    load_config,
-    result_names,
-)
+from mmreid_text.engine.config import check_data, check_shares, check_weights, error_text, load_config, result_names
 from mmreid_text.engine.config_options import nearest
 from mmreid_text.engine.run_pool import Run
 from mmreid_text.engine.training_run import FEATURES, tested_sets

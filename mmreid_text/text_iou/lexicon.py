@@ -42,14 +42,14 @@ class Lexicon:
         kinds: A thing's name and those of its broader kinds, by name.
     """
 
-    def __init__(self, names: Mapping[str, Item], broader: Mapping[str, str] | None = None) -> None:
+    def __init__(self, names: Mapping[str, Item], broader: Mapping[str, str]) -> None:
         known: dict[tuple[str, ...], Item] = {}
         for phrase, item in names.items():
             words = tuple(words_of(phrase))
             if not words:
                 raise ValueError(f"the phrase {phrase!r} has no words")
             known[words] = item
-        self.kinds = {name: _chain(name, broader or {}) for kind, name in names.values() if kind == "things"}
+        self.kinds = {name: _chain(name, broader) for kind, name in names.values() if kind == "things"}
         self.renamed: dict[str, dict[str, str]] = {}
         for words, look, thing in _looks_and_things(known):
             name = known.pop(words)[1]

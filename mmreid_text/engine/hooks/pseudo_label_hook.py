@@ -146,7 +146,7 @@ class PseudoLabelHook(Hook):
         workers = runner.train_dataloader.num_workers if self.num_workers is None else self.num_workers
         self.loader = rows_loader(self.rows, self.batch_size, workers)
         if is_main_process():
-            _write(_records_path(runner), _records_before(runner))
+            _write_records(runner, _records_before(runner))
         self.labels = None
         if self._resumed is not None:
             if self._resumed["fingerprint"] != trained.fingerprint:
@@ -226,7 +226,7 @@ class PseudoLabelHook(Hook):
                 record[side]["before"] = agreement(before[side], identities[side])
                 record[side]["after"] = agreement(after[side], identities[side])
         runner.logger.info(_summary(record))
-        _write(_records_path(runner), [*_records_before(runner), json.dumps(record)])
+        _write_records(runner, [*_records_before(runner), json.dumps(record)])
         last = runner.epoch + self.interval >= runner.max_epochs
         if last or (self.draw_interval and (runner.epoch - self.start) % self.draw_interval == 0):
             rows = example_rows(self.rows, after, before, image_of_text, identities, seed=runner.epoch)
@@ -327,5 +327,5 @@ def _records_before(runner: Runner) -> list[str]:
     return [line for line in known if json.loads(line)["epoch"] <= runner.epoch]
 
 
-def _write(path: Path, records: Sequence[str]) -> None:
-    write_text(path, "".join(f"{record}\n" for record in records))
+def _write_records(runner: Runner, records: Sequence[str]) -> None:
+    write_text(_records_path(runner), "".join(f"{record}\n" for record in records))
